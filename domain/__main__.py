@@ -1,0 +1,74 @@
+"""`python -m domain migrate`: bring the database up to date before API and worker start."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from domain import db, log, schema, sealing
+from domain.settings import Settings
+
+WAIT_SECONDS = 8.0  # with one last attempt of its own patience, start-up ends within 10 s
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m domain", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    migrate = commands.add_parser("migrate", help="apply the migrations that are missing")
+    migrate.add_argument("--make-key-file", action="store_true", help="also make BOTFARM_SECRET_KEYS_FILE")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings()
+        log.configure(level="WARNING", style="console")
+        if options.make_key_file:
+            _make_key_file(settings)
+        _migrate(settings)
+    except ValidationError as error:
+        return _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    except (OSError, ValueError) as error:
+        return _fail(str(error))
+    except SQLAlchemyError as error:
+        return _fail(f"cannot migrate {_shown(settings)}: {_first_line(error)}")
+    return 0
+
+
+def _migrate(settings: Settings) -> None:
+    probe = db.engine(settings.database_url, patience_seconds=2, name="botfarm-migrate")
+    db.retrying(lambda: _ping(probe), seconds=WAIT_SECONDS - 2)
+    engine = db.engine(settings.database_url, patience_seconds=None, name="botfarm-migrate")
+    schema.upgrade(engine)
+    sys.stdout.write(f"database at revision {schema.required()}\n")
+
+
+def _ping(engine: Engine) -> None:
+    with engine.connect() as conn:
+        conn.execute(text("SELECT 1"))
+
+
+def _make_key_file(settings: Settings) -> None:
+    if settings.secret_keys_file is None:
+        raise ValueError("--make-key-file needs BOTFARM_SECRET_KEYS_FILE")
+    path = Path(settings.secret_keys_file)
+    if sealing.make_file(path):
+        sys.stdout.write(f"made sealing keys {path}\n")
+
+
+def _shown(settings: Settings) -> str:
+    return make_url(settings.database_url).render_as_string(hide_password=True)
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return str(cause).strip().split("\n")[0]
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"botfarm: {message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Connections to Postgres that never hang, and what their failures mean."""
+
+import select
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+DEFAULT_PATIENCE_SECONDS = 4.0
+READ_ONLY_TRANSACTION = "25006"  # a primary that has become a standby: ask again, the name will move
+
+T = TypeVar("T")
+
+
+class PatientConnection(psycopg2.extensions.connection):
+    """A connection that gives up on a silent server after `patience_seconds`.
+
+    libpq itself waits for ever on a server that is stopped but whose machine still acknowledges packets, and a
+    thread waiting there cannot be interrupted.
+    """
+
+    patience_seconds: float | None = DEFAULT_PATIENCE_SECONDS
+
+
+def engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    patience_seconds: float | None = DEFAULT_PATIENCE_SECONDS,
+    name: str = "botfarm",
+    autocommit: bool = False,
+) -> Engine:
+    """An engine whose every wait for the server ends after `patience_seconds` with OperationalError.
+
+    `autocommit` saves the two round trips of BEGIN and COMMIT where one statement is the whole transaction.
+    """
+    psycopg2.extensions.set_wait_callback(_wait)
+    factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=patience_seconds or 30,
+        pool_pre_ping=not autocommit,
+        pool_recycle=1_800,
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT" if autocommit else None,
+        connect_args={"connection_factory": factory, "application_name": name},
+    )
+
+
+def unavailable(error: BaseException) -> bool:
+    """Whether the failure says that the server cannot be asked now, rather than that the question was wrong."""
+    if isinstance(error, InterfaceError | OperationalError | PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or getattr(error.orig, "pgcode", None) == READ_ONLY_TRANSACTION
+
+
+def retrying(call: Callable[[], T], *, seconds: float, pause_seconds: float = 0.2) -> T:
+    """Call until the server answers or the time is over; then the last failure is raised."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except DBAPIError as error:
+            if not unavailable(error) or time.monotonic() + pause_seconds > deadline:
+                raise
+            time.sleep(pause_seconds)
+
+
+def _wait(connection: Any) -> None:  # noqa: ANN401  -- psycopg2 hands over its own type, or a cursor's
+    """psycopg2's wait callback: drive the connection until it is ready, but only for so long."""
+    patience = getattr(connection, "patience_seconds", None)
+    deadline = None if patience is None else time.monotonic() + patience
+    while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+        if not _ready(connection.fileno(), state, deadline):
+            raise psycopg2.OperationalError("the database server did not answer in time")
+
+
+def _ready(fileno: int, state: int, deadline: float | None) -> bool:
+    poller = select.poll()  # select.select would fail beyond 1,024 open files
+    poller.register(fileno, select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT)
+    remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1_000
+    return bool(poller.poll(remaining))

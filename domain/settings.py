@@ -1,0 +1,94 @@
+"""What an operator may set, read from the environment once, at the edges."""
+
+import ipaddress
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+DEFAULT_DATABASE_URL = "postgresql+psycopg2://postgres:postgres@127.0.0.1:5432/botfarm"
+POSTGRES_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg2"}
+
+
+class Settings(BaseSettings):
+    """Every field is an environment variable: `BOTFARM_` and the name, except the two server addresses.
+
+    Durations are whole seconds.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="BOTFARM_", env_file=".env", extra="ignore", secrets_dir=None, validate_default=True
+    )
+
+    database_url: Annotated[str, Field(validation_alias="DATABASE_URL")] = DEFAULT_DATABASE_URL
+    redis_url: Annotated[str, Field(validation_alias="REDIS_URL")] = "redis://127.0.0.1:6379/0"
+    redis_prefix: str = "botfarm:"
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    auth: Literal["off", "keys"] | None = None
+
+    worker_host: str = "127.0.0.1"
+    worker_port: Annotated[int, Field(ge=0, le=65_535)] = 9100
+    worker_processes: Annotated[int, Field(ge=1, le=64)] = 1
+
+    secret_keys: Annotated[str, Field(repr=False)] = ""
+    secret_keys_file: str | None = None
+
+    lock_ttl_seconds: Annotated[int, Field(ge=1)] = 900
+    lock_ttl_max_seconds: Annotated[int, Field(ge=1)] = 86_400
+    lock_cooldown_seconds: Annotated[int, Field(ge=0)] = 0
+    lock_lifetime_max_seconds: Annotated[int, Field(ge=0)] = 0
+
+    lanes: Annotated[int, Field(ge=1, le=32)] = 2
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 16
+
+    events_keep_days: Annotated[int, Field(ge=1)] = 30
+    events_keep_count: Annotated[int, Field(ge=1)] = 50_000_000
+    stream_keep_count: Annotated[int, Field(ge=1_000)] = 1_000_000
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @field_validator("database_url")
+    @classmethod
+    def _name_the_driver(cls, value: str) -> str:
+        """Accept the short forms that hosting platforms hand out; SQLAlchemy would pick another driver."""
+        try:
+            url = make_url(value)
+        except ArgumentError:
+            raise ValueError("is not a database URL: postgresql://user:password@host:5432/name") from None
+        if url.drivername not in POSTGRES_DRIVERS:
+            raise ValueError(f"must be a postgresql:// URL, not {url.drivername}://")
+        return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    @model_validator(mode="after")
+    def _default_ttl_fits(self) -> Self:
+        if self.lock_ttl_seconds > self.lock_ttl_max_seconds:
+            raise ValueError("BOTFARM_LOCK_TTL_SECONDS is more than BOTFARM_LOCK_TTL_MAX_SECONDS")
+        return self
+
+    @cached_property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the API."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def lock_ttl(self) -> timedelta:
+        return timedelta(seconds=self.lock_ttl_seconds)
+
+    @property
+    def lock_cooldown(self) -> timedelta:
+        return timedelta(seconds=self.lock_cooldown_seconds)
+
+    @property
+    def lock_lifetime_max(self) -> timedelta | None:
+        """How long one lease may live, renewals included; None means for ever."""
+        return timedelta(seconds=self.lock_lifetime_max_seconds) or None
