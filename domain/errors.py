@@ -49,12 +49,16 @@ class UserQuarantined(Refusal):
 
 @dataclass(eq=False)
 class LeaseLost(Refusal):
-    """The lease is over. `ended_at` is None when its end is no longer remembered; `owner` holds the user now."""
+    """The lease is over. `ended_at` is None when its end is no longer remembered; `owner` holds the user now.
+
+    `note` is what the principal that forced it out gave as its reason.
+    """
 
     user_id: UUID
     reason: LeaseEnd
     ended_at: datetime | None
     owner: str | None
+    note: str | None = None
 
 
 @dataclass(eq=False)

@@ -57,6 +57,7 @@ users = Table(
     Column("last_lease_principal", Text),
     Column("last_lease_ended_at", Timestamp),
     Column("last_lease_reason", Text),
+    Column("last_lease_note", Text),
     UniqueConstraint("login"),
     CheckConstraint("status IN ('active', 'quarantined')", name="status_known"),
     CheckConstraint(

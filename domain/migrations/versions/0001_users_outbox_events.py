@@ -33,6 +33,7 @@ CREATE TABLE users (
     last_lease_principal text,
     last_lease_ended_at timestamptz,
     last_lease_reason text,
+    last_lease_note text,
     CONSTRAINT users_status_known CHECK (status IN ('active', 'quarantined')),
     CONSTRAINT users_lock_whole
         CHECK (num_nulls(locktime, lock_expires_at, lease_id, lock_owner, lock_principal) IN (0, 5))

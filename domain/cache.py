@@ -1,0 +1,132 @@
+"""The read cache of locks in Redis: a convenience for readers that no lock decision ever looks at.
+
+An entry lives two seconds at most, counted from the moment the database was read, and never past the lock's own
+expiry. Entries carry `lock_version`; a script refuses to replace a newer one by an older one, so writers need no
+order among themselves. All failures of Redis are swallowed here: a cache that is away is a cache that misses.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from domain import log
+
+LIFE_SECONDS = 2.0
+TIMEOUT_SECONDS = 0.1
+BREAK_SECONDS = 1.0
+
+# KEYS[1] entry; ARGV: lock_version, life in ms, JSON. The time of writing lets a reader count down without its clock.
+PUT = """
+local held = redis.call('HGET', KEYS[1], 'version')
+if held and tonumber(held) > tonumber(ARGV[1]) then return 0 end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'json', ARGV[3], 'at', now[1] * 1000 + math.floor(now[2] / 1000))
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+GET = """
+local entry = redis.call('HMGET', KEYS[1], 'json', 'at')
+if not entry[1] then return false end
+local now = redis.call('TIME')
+return {entry[1], now[1] * 1000 + math.floor(now[2] / 1000) - entry[2]}
+"""
+
+T = TypeVar("T")
+log_ = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a reader of one user's lock is told.
+
+    `lock` has the fields of the public lock, `ttl_seconds` among them, as they were `age_seconds` ago; None is free.
+    """
+
+    user_id: UUID
+    lock_version: int
+    lock: Mapping[str, Any] | None
+    age_seconds: float = 0.0
+
+    @property
+    def life_seconds(self) -> float:
+        """How long this may still be told; nothing when negative."""
+        left = LIFE_SECONDS if self.lock is None else min(LIFE_SECONDS, float(self.lock["ttl_seconds"]))
+        return left - self.age_seconds
+
+
+class Cache:
+    """A read cache over one Redis client; safe to use from several threads."""
+
+    def __init__(self, url: str, *, prefix: str) -> None:
+        self._client = redis.Redis.from_url(  # type: ignore[no-untyped-call]  # redis-py types it loosely
+            url,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            # redis-py retries with back-off by default: one hanging call would hold its thread for seconds.
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._prefix = prefix
+        self._put = self._client.register_script(PUT)
+        self._get = self._client.register_script(GET)
+        self._broken_until = 0.0
+
+    def get(self, user_id: UUID) -> Entry | None:
+        """The entry, aged by the time since it was written; None when there is none or Redis is away."""
+        found = self._guarded(lambda: self._get(keys=[self._key(user_id)]))
+        if not found:
+            return None
+        try:
+            stored = json.loads(found[0])
+            entry = Entry(user_id, int(stored["lock_version"]), stored["lock"], max(0.0, int(found[1]) / 1_000))
+        except (ValueError, TypeError, KeyError):
+            return None
+        return entry if entry.life_seconds > 0 else None
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Write what is still worth telling, in one round trip; newer entries that are there stay."""
+        alive = [entry for entry in entries if entry.life_seconds > 0]
+        if alive:
+            self._guarded(lambda: self._write(alive))
+
+    def forget(self, user_id: UUID) -> None:
+        self._guarded(lambda: self._client.delete(self._key(user_id)))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        with self._client.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                body = json.dumps({"lock_version": entry.lock_version, "lock": _aged(entry)})
+                life_ms = max(1, int(entry.life_seconds * 1_000))
+                self._put(keys=[self._key(entry.user_id)], args=[entry.lock_version, life_ms, body], client=pipe)
+            pipe.execute()
+
+    def _guarded(self, call: Callable[[], T]) -> T | None:
+        """Call Redis unless it failed a moment ago: a breaker, so that its time-out is paid once a second."""
+        if time.monotonic() < self._broken_until:
+            return None
+        try:
+            return call()
+        except RedisError as error:
+            self._broken_until = time.monotonic() + BREAK_SECONDS
+            log_.warning("cache_unavailable", error=type(error).__name__)
+            return None
+
+    def _key(self, user_id: UUID) -> str:
+        return f"{self._prefix}lock:{user_id}"
+
+
+def _aged(entry: Entry) -> dict[str, Any] | None:
+    if entry.lock is None:
+        return None
+    return {**entry.lock, "ttl_seconds": float(entry.lock["ttl_seconds"]) - entry.age_seconds}

@@ -1,0 +1,106 @@
+"""The relay's place in the one order of events, and the epochs that tell one history from another.
+
+A cursor is `<epoch>-<seq>`. `seq` goes on for ever; the epoch is raised when the database turns out to be another
+one than before (restored from a copy, failed over to a lagging standby), because numbers given out after the copy
+was taken may then be given out again for other events.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, text, update
+
+from domain.tables import epochs, events, relay_state
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`last_seq` is the last number given, `published_seq` the last that is known to be on the stream."""
+
+    epoch: int
+    incarnation: str | None
+    last_seq: int
+    published_seq: int
+
+
+INCARNATION = text("""
+SELECT (SELECT system_identifier FROM pg_control_system()) || '/'
+    || CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END || '/'
+    || (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+
+
+def read(conn: Connection) -> State:
+    return _state(conn.execute(_row()).one())
+
+
+def lock(conn: Connection) -> State:
+    """The state, with its row locked until the transaction ends: the only mutex between relays."""
+    return _state(conn.execute(_row().with_for_update()).one())
+
+
+def advance(conn: Connection, *, epoch: int, published_seq: int) -> None:
+    """Note that the stream holds everything up to `published_seq`; a relay of an older epoch notes nothing."""
+    conn.execute(update(relay_state).where(relay_state.c.epoch == epoch).values(published_seq=published_seq))
+
+
+def incarnation(conn: Connection) -> str:
+    """Which database this is: system identifier, timeline and database oid.
+
+    A restored copy differs in one of them: a base backup by its timeline, a dump by cluster or oid.
+    """
+    return str(conn.execute(INCARNATION).scalar_one())
+
+
+def adopt(conn: Connection, *, found: str) -> bool:
+    """Note the incarnation on the first run; raise the epoch when it is not the one noted. True when raised."""
+    state = lock(conn)
+    if state.incarnation == found:
+        return False
+    conn.execute(update(relay_state).values(incarnation=found))
+    if state.incarnation is None:
+        return False
+    start(conn, epoch=state.epoch + 1)
+    return True
+
+
+def start(conn: Connection, *, epoch: int) -> int:
+    """Begin `epoch` with the first event that is not published yet, unless it has begun; returns its first seq.
+
+    Numbers given but not published are taken over: under their old epoch the stream may know them as other events.
+    """
+    state = lock(conn)
+    first_seq = state.published_seq + 1
+    if epoch <= state.epoch:
+        return first_seq
+    conn.execute(insert(epochs).values(epoch=epoch, first_seq=first_seq))
+    conn.execute(update(events).where(events.c.seq >= first_seq).values(epoch=epoch))
+    conn.execute(update(relay_state).values(epoch=epoch))
+    return first_seq
+
+
+def of_seq(conn: Connection, *, seq: int) -> int:
+    """The epoch whose history holds `seq`."""
+    held = select(func.max(epochs.c.epoch)).where(epochs.c.first_seq <= max(seq, 1))
+    return int(conn.execute(held).scalar_one())
+
+
+def beat(conn: Connection) -> None:
+    """The relay's sign of life."""
+    conn.execute(update(relay_state).values(heartbeat_at=func.clock_timestamp()))
+
+
+def beat_age(conn: Connection) -> float | None:
+    """Seconds since a relay was last at work; None when there never was one."""
+    age = func.extract("epoch", func.clock_timestamp() - relay_state.c.heartbeat_at)
+    seconds = conn.execute(select(age)).scalar_one()
+    return None if seconds is None else float(seconds)
+
+
+def _row() -> Select[Any]:
+    columns = relay_state.c
+    return select(columns.epoch, columns.incarnation, columns.last_seq, columns.published_seq)
+
+
+def _state(row: Row[Any]) -> State:
+    return State(row.epoch, row.incarnation, row.last_seq, row.published_seq)

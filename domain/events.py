@@ -1,0 +1,196 @@
+"""The numbered events: what a consumer reads, whichever way it reads."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, tuple_
+
+from domain import epochs
+from domain.cursors import Cursor
+from domain.errors import CursorTooOld, CursorUnknown
+from domain.tables import epochs as epoch_rows
+from domain.tables import events
+
+LOOK_AHEAD = 10_000  # how far one filtered read looks, so that a rare match cannot cost a whole history
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    cursor: Cursor
+    event_id: UUID
+    user_id: UUID | None
+    lock_version: int | None
+    type: str
+    data: Mapping[str, Any]
+    occurred_at: datetime
+    traceparent: str | None
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events to read: every part that is given must hold."""
+
+    types: Collection[str] = field(default_factory=tuple)
+    user_id: UUID | None = None
+    project_id: UUID | None = None
+    env: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.types) or (self.user_id, self.project_id, self.env) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in order; `looked` is how far was read, matches or not, and where the next read goes on."""
+
+    events: Sequence[Event]
+    looked: Cursor
+    caught_up: bool
+
+
+def cloudevent(event: Event) -> dict[str, Any]:
+    """The event as CloudEvents 1.0 JSON (https://github.com/cloudevents/spec, v1.0.2, sequence extension)."""
+    subject = "users" if event.user_id else "webhooks"
+    entity = str(event.user_id or event.data["webhook_id"])
+    form: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": str(event.event_id),
+        "source": "/botfarm",
+        "type": event.type,
+        "subject": f"{subject}/{entity}",
+        "time": event.occurred_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "sequence": f"{event.cursor.seq:020d}",
+        "epoch": str(event.cursor.epoch),
+        "cursor": str(event.cursor),
+        "partitionkey": entity,
+    }
+    optional = {"lockversion": event.lock_version, "traceparent": event.traceparent}
+    return form | {name: value for name, value in optional.items() if value is not None} | {"data": dict(event.data)}
+
+
+def read(conn: Connection, *, after: str | None, limit: int, by: Filter) -> Page:
+    """One page of the feed after the cursor: None is the oldest event kept, `latest` the end.
+
+    Raises CursorMalformed, CursorTooOld and CursorUnknown.
+    """
+    state = epochs.read(conn)
+    start = _start(conn, after=after, last_seq=state.last_seq)
+    last = state.last_seq if not by else min(state.last_seq, start.seq + LOOK_AHEAD)
+    statement = _ordered().where(events.c.seq > start.seq, events.c.seq <= last, *_conditions(by)).limit(limit)
+    found = [_of_row(row) for row in conn.execute(statement)]
+    if len(found) == limit:
+        looked = found[-1].cursor
+    else:
+        looked = Cursor(epochs.of_seq(conn, seq=last), last) if last > start.seq else start
+    return Page(found, looked, caught_up=looked.seq >= state.last_seq)
+
+
+def following(conn: Connection, *, after: Cursor, limit: int) -> Sequence[Event]:
+    """The next events in stream order, for the relay: an event of a newer epoch follows any of an older one."""
+    place = tuple_(events.c.epoch, events.c.seq) > (after.epoch, after.seq)
+    # Within an epoch that `after` belongs to, seq alone finds the place by the primary key.
+    first_seq = select(func.min(epoch_rows.c.first_seq)).where(epoch_rows.c.epoch > after.epoch).scalar_subquery()
+    reachable = events.c.seq > func.least(after.seq, first_seq - 1)
+    return [_of_row(row) for row in conn.execute(_ordered().where(reachable, place).limit(limit))]
+
+
+def find(conn: Connection, *, seq: int) -> Event | None:
+    row = conn.execute(_ordered().where(events.c.seq == seq)).one_or_none()
+    return None if row is None else _of_row(row)
+
+
+def history(conn: Connection, *, user_id: UUID, limit: int, after: str | None = None) -> Sequence[Event]:
+    """One user's events, newest first, those older than the cursor `after`. Raises CursorMalformed."""
+    statement = _pictures().where(events.c.user_id == user_id).order_by(events.c.lock_version.desc()).limit(limit)
+    if after is not None:
+        statement = statement.where(events.c.seq < Cursor.parse(after).seq)
+    return [_of_row(row) for row in conn.execute(statement)]
+
+
+def oldest_seq(conn: Connection) -> int | None:
+    return conn.execute(select(func.min(events.c.seq))).scalar_one_or_none()
+
+
+def at(conn: Connection, *, seq: int) -> Cursor:
+    """The cursor of `seq`; 0 is the place before the first event."""
+    return Cursor(epochs.of_seq(conn, seq=seq), seq)
+
+
+def _start(conn: Connection, *, after: str | None, last_seq: int) -> Cursor:
+    oldest = oldest_seq(conn)
+    before_oldest = at(conn, seq=last_seq if oldest is None else min(oldest - 1, last_seq))
+    if after is None:
+        return before_oldest
+    latest = at(conn, seq=last_seq)
+    if after == LATEST:
+        return latest
+    cursor = Cursor.parse(after)
+    if not _given_out(conn, cursor, last_seq=last_seq):
+        raise CursorUnknown(after, str(latest))
+    if cursor.seq < before_oldest.seq:
+        raise CursorTooOld(after, str(before_oldest))
+    return cursor
+
+
+def _given_out(conn: Connection, cursor: Cursor, *, last_seq: int) -> bool:
+    """Whether this history has a place of that name: the epoch was current at that number."""
+    rows = select(epoch_rows.c.epoch, epoch_rows.c.first_seq).order_by(epoch_rows.c.epoch)
+    starts: dict[int, int] = {row.epoch: row.first_seq for row in conn.execute(rows)}
+    if cursor.epoch not in starts or cursor.seq > last_seq:
+        return False
+    later = [first for epoch, first in starts.items() if epoch > cursor.epoch]
+    return starts[cursor.epoch] - 1 <= cursor.seq < min(later, default=last_seq + 1)
+
+
+def _pictures() -> Select[Any]:
+    age = func.extract("epoch", func.clock_timestamp() - events.c.occurred_at)
+    columns = events.c
+    return select(
+        columns.epoch,
+        columns.seq,
+        columns.event_id,
+        columns.user_id,
+        columns.lock_version,
+        columns.type,
+        columns.data,
+        columns.occurred_at,
+        columns.traceparent,
+        age.label("age_seconds"),
+    )
+
+
+def _ordered() -> Select[Any]:
+    return _pictures().order_by(events.c.seq)
+
+
+def _conditions(by: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if by.types:
+        conditions.append(events.c.type.in_(by.types))
+    if by.user_id is not None:
+        conditions.append(events.c.user_id == by.user_id)
+    if by.project_id is not None:
+        conditions.append(events.c.data["project_id"].astext == str(by.project_id))
+    if by.env is not None:
+        conditions.append(events.c.data["env"].astext == by.env)
+    return conditions
+
+
+def _of_row(row: Row[Any]) -> Event:
+    return Event(
+        Cursor(row.epoch, row.seq),
+        row.event_id,
+        row.user_id,
+        row.lock_version,
+        row.type,
+        row.data,
+        row.occurred_at,
+        row.traceparent,
+        float(row.age_seconds),
+    )

@@ -1,0 +1,153 @@
+"""Acquire: grant a lock on one particular user."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from domain import snapshots
+from domain.errors import CoolingDown, LockHeld, Refusal, UserQuarantined
+from domain.locks import steps
+from domain.outbox import lock_data
+from domain.snapshots import User
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """A request for the lock of one user.
+
+    `lease_id` is always fixed by the caller: asking again with it is recognised, whatever became of the first try.
+    The lock lasts `ttl`; should it lapse unreleased, the user rests for `cooldown`. `projects` are those the
+    principal is limited to; None is all.
+    """
+
+    user_id: UUID
+    lease_id: UUID
+    principal: str
+    owner: str
+    ttl: timedelta
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    cooldown: timedelta = timedelta(0)
+    projects: Collection[UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The lock was granted, or had been granted to this very lease before (`again`)."""
+
+    user: User
+    lease_id: UUID
+    password_sealed: str | None
+    again: bool
+
+
+ACQUIRE = f"""
+WITH req AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(owners)s::text[],
+        %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, n)
+), {steps.LOCKED}, {steps.CLOCK},
+verdict AS MATERIALIZED (
+    SELECT r.*, c.now, l.id,
+        CASE
+            WHEN {steps.INVISIBLE} THEN 'user-not-found'
+            WHEN {steps.OWN_LEASE} AND {steps.LIVE} THEN 'again'
+            WHEN {steps.OWN_LEASE} OR {steps.LAST_LEASE} THEN 'lease-lost'
+            WHEN {steps.LIVE} THEN 'lock-held'
+            WHEN l.status <> 'active' THEN 'user-quarantined'
+            WHEN l.available_at > c.now THEN 'cooling-down'
+            ELSE 'granted'
+        END AS decision, {steps.LOSS}
+    FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
+), winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'granted' ORDER BY id, n
+), granted AS (
+    UPDATE users u SET
+        locktime = w.now,
+        lock_expires_at = w.now + make_interval(secs => w.ttl),
+        available_at = w.now + make_interval(secs => w.ttl + w.cooldown),
+        lock_owner = w.owner, lock_principal = w.principal, lock_metadata = w.metadata, lease_id = w.lease_id,
+        last_lease_id = coalesce(o.lease_id, o.last_lease_id),
+        last_lease_principal = coalesce(o.lock_principal, o.last_lease_principal),
+        last_lease_ended_at = coalesce(o.lock_expires_at, o.last_lease_ended_at),
+        last_lease_reason = CASE WHEN o.lease_id IS NULL THEN o.last_lease_reason ELSE 'expired' END,
+        last_lease_note = CASE WHEN o.lease_id IS NULL THEN o.last_lease_note END,
+        lock_version = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END,
+        lock_token = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END
+    FROM winner w JOIN locked o ON o.id = w.id
+    WHERE u.id = w.id
+    RETURNING u.*, w.n
+), noted AS (
+    {steps.INTO_OUTBOX}
+    SELECT id, version, type, data, locktime, lease_id, principal FROM (
+        SELECT o.id, o.lock_version + 1 AS version, 'botfarm.lock.expired.v1' AS type, g.locktime, o.lease_id,
+            o.lock_principal AS principal, {lock_data("o")} AS data
+        FROM granted g JOIN locked o ON o.id = g.id WHERE o.lease_id IS NOT NULL
+        UNION ALL
+        SELECT g.id, g.lock_version, 'botfarm.lock.acquired.v1', g.locktime, g.lease_id, g.lock_principal,
+            {lock_data("g")}
+        FROM granted g
+    ) e ORDER BY id, version
+), settled AS (
+    SELECT v.*, CASE
+        WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
+        WHEN g.lease_id = v.lease_id AND g.lock_principal = v.principal THEN 'again'
+        ELSE 'lock-held' END AS outcome
+    FROM verdict v LEFT JOIN granted g ON g.id = v.id
+), {steps.after("granted")}
+{steps.answer(verdict="settled")}
+"""
+
+
+def acquire(conn: Connection, requests: Sequence[Acquire]) -> list[Grant | Refusal]:
+    """Grant each lock that may be granted; one outcome a request, in order.
+
+    Of several requests for one user the first that may have it wins. A lock that lapsed is taken over, with
+    `expired` for the old lease and `acquired` for the new one.
+
+    Refusals: UserNotFound; LeaseLost when this lease was granted before and is over; LockHeld; UserQuarantined;
+    CoolingDown.
+    """
+    rows = conn.exec_driver_sql(ACQUIRE, _parameters(requests)).all()
+    return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
+
+
+def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
+    return {
+        "user_ids": [str(r.user_id) for r in requests],
+        "lease_ids": [str(r.lease_id) for r in requests],
+        "principals": [r.principal for r in requests],
+        "owners": [r.owner for r in requests],
+        "metadata": [json.dumps(dict(r.metadata)) for r in requests],
+        "ttls": [r.ttl.total_seconds() for r in requests],
+        "cooldowns": [r.cooldown.total_seconds() for r in requests],
+        "projects": [steps.projects_array(r.projects) for r in requests],
+    }
+
+
+def _outcome(row: Row[Any], request: Acquire) -> Grant | Refusal:
+    match row.outcome:
+        case "granted" | "again":
+            user = snapshots.of_row(row)
+            return Grant(user, request.lease_id, row.password_sealed, again=row.outcome == "again")
+        case "lock-held":
+            return _held(row)
+        case "user-quarantined":
+            return UserQuarantined(row.wanted, row.status_reason)
+        case "cooling-down":
+            return CoolingDown(row.wanted, row.available_at, _seconds(row.now, row.available_at))
+        case _:
+            return steps.common_refusal(row)
+
+
+def _held(row: Row[Any]) -> LockHeld:
+    return LockHeld(row.wanted, row.lock_owner, row.lock_expires_at, _seconds(row.now, row.lock_expires_at))
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    return (end - start).total_seconds()

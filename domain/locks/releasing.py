@@ -1,0 +1,119 @@
+"""Release: give a user back."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, Row
+
+from domain import snapshots
+from domain.errors import NotLockHolder, Refusal
+from domain.locks import steps
+from domain.outbox import lock_data
+from domain.snapshots import User
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A request that the user be free.
+
+    With a `lease_id` only that lease is ended. Without one it is a bare release: whatever the principal holds now.
+    The reason `forced` ends anybody's lock, with a `note` for the record; `unclaimed` undoes a grant whose caller
+    is gone.
+    """
+
+    user_id: UUID
+    principal: str
+    lease_id: UUID | None = None
+    reason: Literal["holder", "forced", "unclaimed"] = "holder"
+    note: str | None = None
+    projects: Collection[UUID] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The user as it is now; `released` is False when there was nothing to end."""
+
+    user: User
+    released: bool
+
+
+RELEASE = f"""
+WITH req AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(reasons)s::text[], %(notes)s::text[],
+        %(projects)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, reason, note, projects, n)
+), {steps.LOCKED}, {steps.CLOCK},
+verdict AS MATERIALIZED (
+    SELECT r.*, c.now, l.id,
+        CASE
+            WHEN {steps.INVISIBLE} THEN 'user-not-found'
+            WHEN r.lease_id IS NOT NULL THEN CASE
+                WHEN {steps.OWN_LEASE} AND {steps.LIVE} THEN 'released'
+                WHEN {steps.LAST_LEASE} AND l.last_lease_reason = 'released' THEN 'already'
+                ELSE 'lease-lost' END
+            WHEN NOT coalesce({steps.LIVE}, false) THEN 'already'
+            WHEN r.reason = 'forced' OR l.lock_principal = r.principal THEN 'released'
+            ELSE 'not-lock-holder'
+        END AS decision, {steps.LOSS}
+    FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
+), winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'released' ORDER BY id, n
+), freed AS (
+    UPDATE users u SET
+        {steps.FREE}, {steps.REMEMBER_LEASE},
+        last_lease_ended_at = w.now,
+        last_lease_reason = CASE w.reason WHEN 'holder' THEN 'released' ELSE w.reason END,
+        last_lease_note = w.note,
+        available_at = w.now,
+        lock_version = o.lock_version + 1
+    FROM winner w JOIN locked o ON o.id = w.id
+    WHERE u.id = w.id
+    RETURNING u.*, w.n, w.now, w.reason, w.note, w.principal
+), noted AS (
+    {steps.INTO_OUTBOX}
+    SELECT o.id, g.lock_version, 'botfarm.lock.released.v1',
+        {lock_data("o", reason="g.reason", note="g.note")},
+        g.now, o.lease_id, g.principal
+    FROM freed g JOIN locked o ON o.id = g.id ORDER BY o.id
+), settled AS (
+    SELECT v.*, CASE WHEN v.decision <> 'released' OR v.n = g.n THEN v.decision ELSE 'already' END AS outcome
+    FROM verdict v LEFT JOIN freed g ON g.id = v.id
+), {steps.after("freed")}
+{steps.answer(verdict="settled")}
+"""
+
+
+def release(conn: Connection, requests: Sequence[Release]) -> list[Released | Refusal]:
+    """Free each user that may be freed; one outcome a request, in order.
+
+    Nothing is written where nothing changes: the user is free, its lock has lapsed, or the lease was released before.
+
+    Refusals: UserNotFound; LeaseLost for a lease that ended otherwise than by its holder; NotLockHolder for a bare
+    release of somebody else's lock.
+    """
+    rows = conn.exec_driver_sql(RELEASE, _parameters(requests)).all()
+    return [_outcome(row) for row in rows]
+
+
+def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
+    return {
+        "user_ids": [str(r.user_id) for r in requests],
+        "lease_ids": [None if r.lease_id is None else str(r.lease_id) for r in requests],
+        "principals": [r.principal for r in requests],
+        "reasons": [r.reason for r in requests],
+        "notes": [r.note for r in requests],
+        "projects": [steps.projects_array(r.projects) for r in requests],
+    }
+
+
+def _outcome(row: Row[Any]) -> Released | Refusal:
+    match row.outcome:
+        case "released" | "already":
+            return Released(snapshots.of_row(row), released=row.outcome == "released")
+        case "not-lock-holder":
+            return NotLockHolder(row.wanted, row.present_owner)
+        case _:
+            return steps.common_refusal(row)

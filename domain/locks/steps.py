@@ -1,0 +1,85 @@
+"""The steps and judgements that the statements of all verbs share.
+
+In every fragment `r` is the request, `l` the locked copy of its user and `c.now` the moment of judgement.
+"""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from domain.errors import LeaseLost, Refusal, UserNotFound
+from domain.snapshots import USER_COLUMNS
+
+LOCKED = """locked AS MATERIALIZED (
+    SELECT u.* FROM users u WHERE u.id IN (SELECT user_id FROM req) ORDER BY u.id FOR NO KEY UPDATE
+)"""
+
+# It depends on `locked`, so that it cannot be read before the last row lock is held.
+CLOCK = """clock AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM (SELECT count(*) AS rows FROM locked) AS held WHERE rows >= 0
+)"""
+
+INVISIBLE = """l.id IS NULL
+            OR (r.projects IS NOT NULL AND (l.project_id = ANY (r.projects::uuid[])) IS NOT TRUE)"""
+LIVE = "l.lock_expires_at > c.now"
+OWN_LEASE = "(l.lease_id = r.lease_id AND l.lock_principal = r.principal)"
+LAST_LEASE = "(l.last_lease_id = r.lease_id AND l.last_lease_principal = r.principal)"
+
+# Why a lease that is no longer in force ended, when, and who holds the user instead.
+LOSS = f"""
+        CASE WHEN {OWN_LEASE} THEN 'expired' WHEN {LAST_LEASE} THEN l.last_lease_reason ELSE 'unknown'
+        END AS lost_reason,
+        CASE WHEN {OWN_LEASE} THEN l.lock_expires_at WHEN {LAST_LEASE} THEN l.last_lease_ended_at END AS lost_at,
+        CASE WHEN {LAST_LEASE} AND NOT {OWN_LEASE} THEN l.last_lease_note END AS lost_note,
+        CASE WHEN {LIVE} THEN l.lock_owner END AS present_owner"""
+
+# What an UPDATE sets when it ends the lease on the row `o`; `reason` and `ended_at` are added by the verb.
+REMEMBER_LEASE = "last_lease_id = o.lease_id, last_lease_principal = o.lock_principal"
+FREE = """locktime = NULL, lock_expires_at = NULL, lease_id = NULL, lock_owner = NULL, lock_principal = NULL,
+        lock_metadata = NULL"""
+
+INTO_OUTBOX = "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, lease_id, principal)"
+
+
+def after(changed: str) -> str:
+    """SQL for the rows as the statement leaves them: those that `changed` returned, and the others as locked."""
+    columns = ", ".join(USER_COLUMNS)
+    return f"""after AS (
+    SELECT {columns} FROM {changed}
+    UNION ALL
+    SELECT {columns} FROM locked l WHERE NOT EXISTS (SELECT FROM {changed} g WHERE g.id = l.id)
+)"""
+
+
+def answer(*, verdict: str = "verdict") -> str:
+    """SQL for one row a request: its verdict, the reasons of a loss, and the user as it is now."""
+    columns = ", ".join(f"a.{name}" for name in USER_COLUMNS)
+    return f"""SELECT v.n, v.outcome, v.now, v.user_id AS wanted, v.lost_reason, v.lost_at, v.lost_note,
+       v.present_owner, {columns}
+FROM {verdict} v LEFT JOIN after a ON a.id = v.user_id ORDER BY v.n"""
+
+
+def projects_array(projects: Collection[UUID] | None) -> str | None:
+    """The projects a key is limited to as an array literal, for unnest cannot take arrays of arrays."""
+    return None if projects is None else "{" + ",".join(map(str, projects)) + "}"
+
+
+def lease_lost(row: Row[Any]) -> LeaseLost:
+    return LeaseLost(
+        user_id=row.wanted,
+        reason=row.lost_reason,
+        ended_at=row.lost_at,
+        owner=row.present_owner,
+        note=row.lost_note,
+    )
+
+
+def common_refusal(row: Row[Any]) -> Refusal:
+    """The refusals that every verb knows."""
+    if row.outcome == "user-not-found":
+        return UserNotFound(row.wanted)
+    if row.outcome == "lease-lost":
+        return lease_lost(row)
+    raise AssertionError(row.outcome)
