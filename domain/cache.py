@@ -14,7 +14,7 @@ from uuid import UUID
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from domain import log
@@ -67,7 +67,7 @@ class Cache:
     """A read cache over one Redis client; safe to use from several threads."""
 
     def __init__(self, url: str, *, prefix: str) -> None:
-        self._client = redis.Redis.from_url(  # type: ignore[no-untyped-call]  # redis-py types it loosely
+        self._client = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
@@ -117,6 +117,9 @@ class Cache:
             return None
         try:
             return call()
+        except ResponseError as error:
+            log_.warning("cache_refused", error=str(error))  # an entry of the wrong shape, or no memory: Redis is there
+            return None
         except RedisError as error:
             self._broken_until = time.monotonic() + BREAK_SECONDS
             log_.warning("cache_unavailable", error=type(error).__name__)

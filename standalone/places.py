@@ -67,6 +67,11 @@ def base(account: Account, *, within: Path | None = None) -> Path:
     raise StandaloneError(f"no folder that {account.name} can reach and that is ours: {', '.join(map(str, bases))}")
 
 
+def data_folder(path: Path) -> Path:
+    """The data folder itself, made if missing. Where Postgres is another user, that user may pass through it."""
+    return made(path, mode=0o711 if accounts.needed() else 0o700)
+
+
 def made(folder: Path, *, mode: int) -> Path:
     """The folder, made with this mode if it was missing. An existing one is left as it is."""
     if not folder.exists():

@@ -140,9 +140,7 @@ class Process:
         return []
 
 
-def leashed(
-    command: Sequence[str], *, parting_signal: signal.Signals, account: Account | None = None
-) -> list[str]:
+def leashed(command: Sequence[str], *, parting_signal: signal.Signals, account: Account | None = None) -> list[str]:
     """The command line that runs `command` on a leash of ours, as `account` where one is given."""
     user = f"{account.uid}:{account.gid}" if account else "-"
     leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(parting_signal)), user]
