@@ -105,3 +105,11 @@ class SealingUnconfigured(Refusal):
 
 class SealBroken(Refusal):
     """A stored password does not open: altered, moved between rows, or sealed with a key that is gone."""
+
+
+class DatabaseUnavailable(Refusal):
+    """Postgres did not answer in time; whether the change was made is not known here."""
+
+
+class Overloaded(Refusal):
+    """More calls are waiting than can be served in time; nothing was done."""

@@ -35,6 +35,7 @@ def configure(*, level: str, style: str) -> None:
     handler.setFormatter(formatter)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
+    logging.getLogger("alembic").setLevel("WARNING")  # it tells of every look at the schema
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, not_, select, text
 
 from domain import snapshots
-from domain.errors import CursorMalformed, LoginTaken, UserNotFound
+from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserNotFound
 from domain.outbox import user_data
 from domain.sealing import KeyRing
 from domain.snapshots import USER_COLUMNS, User
@@ -61,8 +61,8 @@ WITH clock AS MATERIALIZED (
 ), req AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY login ORDER BY n) AS nth
     FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:logins AS text[]), CAST(:passwords AS text[]), CAST(:projects AS uuid[]),
-        CAST(:envs AS text[]), CAST(:domains AS text[]), CAST(:labels AS jsonb[])
+        CAST(:id AS uuid[]), CAST(:login AS text[]), CAST(:password_sealed AS text[]), CAST(:project_id AS uuid[]),
+        CAST(:env AS text[]), CAST(:domain AS text[]), CAST(:labels AS jsonb[])
     ) WITH ORDINALITY AS r (id, login, password_sealed, project_id, env, domain, labels, n)
 ), made AS (
     INSERT INTO users (id, login, password_sealed, project_id, env, domain, labels, created_at, updated_at,
@@ -84,23 +84,23 @@ SELECT m.*, m.created_at AS now FROM made m
 def create(conn: Connection, *, new: NewUser, ring: KeyRing) -> User:
     """Raises LoginTaken, or SealingUnconfigured for a password that no key can seal."""
     (made,) = create_many(conn, new=[new], ring=ring)
-    if isinstance(made, LoginTaken):
+    if isinstance(made, Refusal):
         raise made
     return made
 
 
-def create_many(conn: Connection, *, new: Sequence[NewUser], ring: KeyRing) -> list[User | LoginTaken]:
-    """Create all users whose login is free, each with its event; one outcome each, in order.
+def create_many(conn: Connection, *, new: Sequence[NewUser], ring: KeyRing) -> list[User | Refusal]:
+    """Create all users that can be, each with its event; one outcome each, in order.
 
     A login that comes twice goes to the first. They are inserted in login order, so that two overlapping batches
-    cannot deadlock. Raises SealingUnconfigured for a password that no key can seal.
+    cannot deadlock.
+
+    Refusals: LoginTaken; SealingUnconfigured for a password that no key can seal.
     """
-    ids = [uuid.uuid4() for _ in new]
-    made = {row.id: row for row in conn.execute(CREATE, _parameters(new, ids=ids, ring=ring))}
-    return [
-        snapshots.of_row(made[user_id]) if user_id in made else LoginTaken(user.login)
-        for user_id, user in zip(ids, new, strict=True)
-    ]
+    rows = [_row(user, ring=ring) for user in new]
+    parameters = _parameters([row for row in rows if not isinstance(row, Refusal)])
+    made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters)}
+    return [row if isinstance(row, Refusal) else made.get(row["id"], LoginTaken(row["login"])) for row in rows]
 
 
 def get(conn: Connection, *, user_id: UUID, projects: Collection[UUID] | None = None) -> User:
@@ -122,19 +122,29 @@ def find(conn: Connection, *, by: Filter, limit: int = 100, after: str | None = 
     return Page(found[:limit], _encode_cursor(found[limit - 1].login) if more else None)
 
 
-def _parameters(new: Sequence[NewUser], *, ids: Sequence[UUID], ring: KeyRing) -> dict[str, Any]:
-    sealed = [
-        None if user.password is None else ring.seal(user.password, user_id=user_id)
-        for user_id, user in zip(ids, new, strict=True)
-    ]
+def _row(user: NewUser, *, ring: KeyRing) -> dict[str, Any] | Refusal:
+    user_id = uuid.uuid4()
+    try:
+        sealed = None if user.password is None else ring.seal(user.password, user_id=user_id)
+    except SealingUnconfigured as refusal:
+        return refusal
     return {
-        "ids": [str(user_id) for user_id in ids],
-        "logins": [user.login for user in new],
-        "passwords": sealed,
-        "projects": [None if user.project_id is None else str(user.project_id) for user in new],
-        "envs": [user.env for user in new],
-        "domains": [user.domain for user in new],
-        "labels": [json.dumps(dict(user.labels)) for user in new],
+        "id": user_id,
+        "login": user.login,
+        "password_sealed": sealed,
+        "project_id": user.project_id,
+        "env": user.env,
+        "domain": user.domain,
+        "labels": json.dumps(dict(user.labels)),
+    }
+
+
+def _parameters(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """One array a column, as unnest takes them; UUIDs as text."""
+    columns = ("id", "login", "password_sealed", "project_id", "env", "domain", "labels")
+    return {
+        column: [str(row[column]) if isinstance(row[column], UUID) else row[column] for row in rows]
+        for column in columns
     }
 
 

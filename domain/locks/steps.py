@@ -32,7 +32,7 @@ LOSS = f"""
         CASE WHEN {OWN_LEASE} THEN 'expired' WHEN {LAST_LEASE} THEN l.last_lease_reason ELSE 'unknown'
         END AS lost_reason,
         CASE WHEN {OWN_LEASE} THEN l.lock_expires_at WHEN {LAST_LEASE} THEN l.last_lease_ended_at END AS lost_at,
-        CASE WHEN {LAST_LEASE} AND NOT {OWN_LEASE} THEN l.last_lease_note END AS lost_note,
+        CASE WHEN {OWN_LEASE} THEN NULL WHEN {LAST_LEASE} THEN l.last_lease_note END AS lost_note,
         CASE WHEN {LIVE} THEN l.lock_owner END AS present_owner"""
 
 # What an UPDATE sets when it ends the lease on the row `o`; `reason` and `ended_at` are added by the verb.

@@ -1,0 +1,1 @@
+"""The HTTP side of Botfarm: thin routes over `domain`."""

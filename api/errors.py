@@ -1,0 +1,253 @@
+"""How a refusal looks over HTTP: RFC 9457 `application/problem+json`, from one table."""
+
+import http
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from asgi_correlation_id import correlation_id
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from api.timestamps import utc
+from domain import errors, log
+from domain.errors import Refusal
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_MOST = 60
+ADVICE = {
+    404: "There is nothing at this path: /docs lists what there is.",
+    405: "This path does not take this method: /docs lists those that it takes.",
+}
+TOO_LARGE_DETAIL = "The body is larger than 1 MiB: send less at once."
+
+log_ = log.get(__name__)
+
+
+def _nothing(_refusal: Any) -> dict[str, Any]:  # noqa: ANN401  -- any refusal of the table
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """How one kind of refusal is told; `detail` says what to do, `members` are its extra fields."""
+
+    status: int
+    slug: str
+    title: str
+    detail: Callable[[Any], str]
+    members: Callable[[Any], Mapping[str, Any]] = _nothing
+    retry_after: Callable[[Any], float] | None = None
+
+
+def _plain(sentence: str) -> Callable[[Any], str]:
+    return lambda _refusal: sentence
+
+
+def _remaining(refusal: Any) -> float:  # noqa: ANN401  -- LockHeld or CoolingDown
+    return float(refusal.retry_after_seconds)
+
+
+def _soon(_refusal: Refusal) -> float:
+    return 1.0
+
+
+def _lost(lost: errors.LeaseLost) -> str:
+    if lost.reason == "unknown":
+        return "This user is not known under this lease: acquire it anew."
+    return f"This lease ended ({lost.reason}): stop using the user and acquire it anew."
+
+
+TABLE: Mapping[type[Refusal], Problem] = {
+    errors.UserNotFound: Problem(
+        404,
+        "user-not-found",
+        "No such user",
+        lambda r: f"There is no user {r.user_id}.",
+        lambda r: {"user_id": r.user_id},
+    ),
+    errors.LoginTaken: Problem(
+        400,
+        "login-taken",
+        "Login taken",
+        _plain("A user with this login exists already: choose another login."),
+        lambda r: {"login": r.login},
+    ),
+    errors.LockHeld: Problem(
+        409,
+        "lock-held",
+        "User is locked",
+        lambda r: f"The lock is held by {r.owner} until {utc(r.expires_at)}: ask again then.",
+        lambda r: {"user_id": r.user_id, "owner": r.owner, "expires_at": r.expires_at},
+        retry_after=_remaining,
+    ),
+    errors.CoolingDown: Problem(
+        409,
+        "cooling-down",
+        "User is cooling down",
+        lambda r: f"The last lock expired without a release; the user rests until {utc(r.available_at)}.",
+        lambda r: {"user_id": r.user_id, "available_at": r.available_at},
+        retry_after=_remaining,
+    ),
+    errors.UserQuarantined: Problem(
+        409,
+        "user-quarantined",
+        "User is quarantined",
+        _plain("The user is out of service until it is set active again: take another."),
+        lambda r: {"user_id": r.user_id, "status_reason": r.status_reason},
+    ),
+    errors.LeaseLost: Problem(
+        409,
+        "lease-lost",
+        "Lease lost",
+        _lost,
+        lambda r: {
+            "user_id": r.user_id,
+            "reason": r.reason,
+            "ended_at": r.ended_at,
+            "owner": r.owner,
+            "note": r.note,
+        },
+    ),
+    errors.NotLockHolder: Problem(
+        403,
+        "not-lock-holder",
+        "Not the lock's holder",
+        lambda r: f"The lock is held by {r.owner}: only its holder may release it without a lease_id.",
+        lambda r: {"user_id": r.user_id, "owner": r.owner},
+    ),
+    errors.LifetimeExceeded: Problem(
+        409,
+        "lifetime-exceeded",
+        "Lease is too old",
+        lambda r: f"A lease may live {r.lifetime_max_seconds:.0f} s in all, renewals included: release and acquire.",
+        lambda r: {"user_id": r.user_id, "expires_at": r.expires_at},
+    ),
+    errors.CursorMalformed: Problem(
+        400,
+        "cursor-malformed",
+        "Not a cursor",
+        _plain("Pass a cursor as an earlier answer gave it, or leave it out to begin at the start."),
+    ),
+    errors.CursorTooOld: Problem(
+        410,
+        "cursor-too-old",
+        "Events are gone",
+        lambda r: f"The events after this cursor are no longer kept: read on from {r.oldest}.",
+        lambda r: {"oldest": r.oldest},
+    ),
+    errors.CursorUnknown: Problem(
+        409,
+        "cursor-unknown",
+        "Cursor of another history",
+        lambda r: f"This history never gave out that cursor: take stock anew, then read on from {r.latest}.",
+        lambda r: {"latest": r.latest},
+    ),
+    errors.SealingUnconfigured: Problem(
+        409,
+        "sealing-unconfigured",
+        "Passwords cannot be stored",
+        _plain("No sealing key is configured: set BOTFARM_SECRET_KEYS_FILE, or create the user without a password."),
+    ),
+    errors.SealBroken: Problem(
+        500,
+        "password-unreadable",
+        "Stored password does not open",
+        _plain("The stored password was altered or its sealing key is gone: an operator must look."),
+    ),
+    errors.DatabaseUnavailable: Problem(
+        503,
+        "unavailable",
+        "Database unavailable",
+        _plain("Postgres did not answer in time: ask again, with the same lease_id if one was sent."),
+        retry_after=_soon,
+    ),
+    errors.Overloaded: Problem(
+        503,
+        "overloaded",
+        "Too many requests wait",
+        _plain("Nothing was done: ask again in a moment."),
+        retry_after=_soon,
+    ),
+}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this app with a problem document."""
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failed)
+
+
+def document(refusal: Refusal, *, instance: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The problem document of a refusal and the headers that go with it."""
+    problem = TABLE[type(refusal)]
+    members = {name: _json(value) for name, value in problem.members(refusal).items()}
+    body = _body(problem.status, problem.slug, problem.title, problem.detail(refusal), instance) | members
+    if problem.retry_after is None:
+        return body, {}
+    seconds = min(RETRY_AFTER_MOST, max(1, math.ceil(problem.retry_after(refusal))))
+    return body, {"Retry-After": str(seconds)}
+
+
+def invalid_document(found: Sequence[Mapping[str, Any]], *, instance: str) -> dict[str, Any]:
+    """The problem document of invalid input. It says where and why, never what: the input may hold a password."""
+    places = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in found]
+    detail = f"{len(places)} thing(s) of this request are not as they must be: see errors."
+    return _body(422, "invalid-request", "Invalid request", detail, instance) | {"errors": places}
+
+
+def too_large(instance: str) -> dict[str, Any]:
+    return _body(413, "content-too-large", "Content Too Large", TOO_LARGE_DETAIL, instance)
+
+
+def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body, body["status"], dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def _refused(request: Request, refusal: Exception) -> JSONResponse:
+    assert isinstance(refusal, Refusal), "the handler is registered for refusals"
+    if isinstance(refusal, errors.SealBroken):
+        log_.critical("password_unreadable", path=request.url.path)
+    return answer(*document(refusal, instance=request.url.path))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError), "the handler is registered for invalid requests"
+    return answer(invalid_document(error.errors(), instance=request.url.path))
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException), "the handler is registered for HTTP errors"
+    if error.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return answer(too_large(request.url.path), {"Connection": "close"})
+    phrase = http.HTTPStatus(error.status_code).phrase
+    slug = phrase.lower().replace(" ", "-")
+    detail = ADVICE.get(error.status_code, error.detail)
+    return answer(_body(error.status_code, slug, phrase, detail, request.url.path), error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """A defect of ours. The server logs the traceback; the caller gets the request id to quote."""
+    request_id = correlation_id.get() or ""
+    log_.error("request_failed", path=request.url.path, error=type(error).__name__)
+    detail = f"This is a defect of the server: quote request id {request_id} when you report it."
+    body = _body(500, "internal", "Internal error", detail, request.url.path)
+    return answer(body, {"X-Request-ID": request_id})
+
+
+def _body(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:
+    kind = f"urn:botfarm:problem:{slug}"
+    return {"type": kind, "title": title, "status": status, "detail": detail, "instance": instance}
+
+
+def _json(value: object) -> object:
+    if isinstance(value, datetime):
+        return utc(value)
+    return str(value) if isinstance(value, UUID) else value

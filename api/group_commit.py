@@ -1,0 +1,236 @@
+"""Group commit: lock changes that arrive together are made together.
+
+A request a transaction costs a thread hop, several round trips and one fsync each. Here the requests that arrive
+while the previous batch is under way form the next one and are executed as ONE statement, which is its own
+transaction. There is no timer: an idle service sends a batch of one at once, under load the batches grow by
+themselves. A few lanes (threads, each with a connection) work side by side.
+
+What keeps that honest:
+
+- An outcome is handed out only after its statement, and thereby its transaction, has returned.
+- One bad request never fails its neighbours: after a data error the requests of a batch run one at a time.
+- A lane that lost its connection runs its batch once more. The lease ids are fixed beforehand, so what the first
+  try did commit is recognised.
+- A caller waits four seconds at most. A grant that came too late for its caller is undone, unless the caller chose
+  the lease id and may ask for it again.
+- The queue is bounded. What does not fit is refused at once, not later.
+
+Source: the group commit of D. DeWitt et al., "Implementation techniques for main memory database systems" (1984).
+"""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from domain import db, locks, log
+from domain.errors import DatabaseUnavailable, Overloaded, Refusal
+from domain.locks import Acquire, Grant, Release, Released, Renew, Renewal
+
+Request = Acquire | Renew | Release
+Outcome = Grant | Renewal | Released | Refusal | Exception
+
+VERBS: dict[type[Request], Callable[..., Sequence[Outcome]]] = {
+    Acquire: locks.acquire,
+    Renew: locks.renew,
+    Release: locks.release,
+}
+TRIES = 2
+UNDO_PAUSE_SECONDS = 1.0
+UNDO_TRIES = 10
+
+log_ = log.get(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One caller's request, its number in the order of arrival, and where its outcome is awaited."""
+
+    request: Request
+    undo: bool
+    number: int
+    loop: asyncio.AbstractEventLoop
+    outcome: asyncio.Future[Any]
+
+
+@dataclass(eq=False, slots=True)
+class _Undo:
+    """A grant that nobody waits for any more. Its statement may still be under way, so one look is not enough."""
+
+    request: Release
+    tries_left: int = UNDO_TRIES
+
+
+@dataclass(eq=False)
+class GroupCommit:
+    """Executes lock changes in batches on `lanes` threads over an autocommitting engine.
+
+    `after_commit` is told the outcomes of each batch, once they are certain; should it fail, that is logged and
+    nothing else.
+    """
+
+    engine: Engine
+    lanes: int = 2
+    capacity: int = 10_000
+    batch: int = 256
+    patience_seconds: float = 4.0
+    after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
+    _waiting: dict[type[Request], deque[_Call]] = field(default_factory=lambda: {verb: deque() for verb in VERBS})
+    _undos: list[_Undo] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        jobs = [self._run_lane] * self.lanes + [self._run_undos]
+        self._threads = [threading.Thread(target=job, name=f"lane-{n}", daemon=True) for n, job in enumerate(jobs)]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, *, seconds: float = 10.0) -> None:
+        """Refuse new requests, serve those that wait, and end the lanes; called off the event loop."""
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    @overload
+    async def submit(self, request: Acquire, *, undo: bool) -> Grant: ...
+    @overload
+    async def submit(self, request: Renew) -> Renewal: ...
+    @overload
+    async def submit(self, request: Release) -> Released: ...
+    async def submit(self, request: Request, *, undo: bool = False) -> Any:
+        """What became of the request, once it is committed. `undo` releases a grant that comes too late.
+
+        Raises its Refusal; Overloaded when the queue is full; DatabaseUnavailable when there was no outcome in time.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(request, undo, next(self._numbers), loop, loop.create_future())
+        self._enqueue(call)
+        too_late = loop.call_later(self.patience_seconds, _give_up, call)
+        try:
+            outcome = await call.outcome
+        finally:
+            too_late.cancel()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def waiting(self) -> int:
+        """How many requests wait for a lane."""
+        return sum(map(len, self._waiting.values()))
+
+    def _enqueue(self, call: _Call) -> None:
+        with self._changed:
+            if self._closing.is_set() or self.waiting() >= self.capacity:
+                raise Overloaded
+            self._waiting[type(call.request)].append(call)
+            self._changed.notify()
+
+    def _run_lane(self) -> None:
+        while (calls := self._next_batch()) is not None:
+            if calls:
+                self._serve(calls)
+
+    def _next_batch(self) -> list[_Call] | None:
+        """The oldest requests of one verb, as many as fit; None when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing.is_set() or self.waiting())
+            queues = [queue for queue in self._waiting.values() if queue]
+            if not queues:
+                return None
+            queue = min(queues, key=lambda calls: calls[0].number)
+            taken = [queue.popleft() for _ in range(min(self.batch, len(queue)))]
+        return [call for call in taken if not call.outcome.done()]
+
+    def _serve(self, calls: Sequence[_Call]) -> None:
+        outcomes = self._execute([call.request for call in calls])
+        for loop in {call.loop for call in calls}:
+            mine = [(call, outcome) for call, outcome in zip(calls, outcomes, strict=True) if call.loop is loop]
+            try:
+                loop.call_soon_threadsafe(self._hand_out, mine)
+            except RuntimeError:  # that loop has ended, and its callers with it
+                self._give_back(mine)
+        self._tell(outcomes)
+
+    def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        """One outcome a request, whatever happens."""
+        verb = VERBS[type(requests[0])]
+        for left in reversed(range(TRIES)):
+            try:
+                with self.engine.connect() as conn:
+                    return verb(conn, requests)
+            except SQLAlchemyError as error:
+                if db.unavailable(error):
+                    log_.warning("lane_lost_connection", tries_left=left, requests=len(requests))
+                elif len(requests) > 1:
+                    return [self._execute([request])[0] for request in requests]
+                else:
+                    return [error]
+            except Exception as error:
+                log_.exception("lane_failed", requests=len(requests))
+                return [error] * len(requests)
+        return [DatabaseUnavailable() for _ in requests]
+
+    def _hand_out(self, answered: Sequence[tuple[_Call, Outcome]]) -> None:
+        """On the callers' loop, where a caller cannot give up between the look and the answer."""
+        late = []
+        for call, outcome in answered:
+            if call.outcome.done():
+                late.append((call, outcome))
+            else:
+                call.outcome.set_result(outcome)
+                if isinstance(outcome, DatabaseUnavailable):
+                    late.append((call, outcome))
+        self._give_back(late)
+
+    def _give_back(self, answered: Sequence[tuple[_Call, Outcome]]) -> None:
+        """Have grants undone that nobody waits for, and those of which nobody knows whether they were made."""
+        undos = [
+            _Undo(Release(request.user_id, request.principal, request.lease_id, reason="unclaimed"))
+            for call, outcome in answered
+            if call.undo
+            and isinstance(request := call.request, Acquire)
+            and isinstance(outcome, Grant | DatabaseUnavailable)
+        ]
+        with self._changed:
+            self._undos.extend(undos)
+
+    def _run_undos(self) -> None:
+        while not self._closing.wait(UNDO_PAUSE_SECONDS):
+            if undos := self._undos[: self.batch]:
+                self._undo(undos)
+
+    def _undo(self, undos: Sequence[_Undo]) -> None:
+        outcomes = self._execute([undo.request for undo in undos])
+        done = []
+        for undo, outcome in zip(undos, outcomes, strict=True):
+            if not isinstance(outcome, DatabaseUnavailable):
+                undo.tries_left -= 1
+            if isinstance(outcome, Released) or not undo.tries_left:
+                done.append(undo)
+        with self._changed:
+            self._undos = [undo for undo in self._undos if undo not in done]
+        self._tell(outcomes)
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        try:
+            self.after_commit(outcomes)
+        except Exception:
+            log_.exception("after_commit_failed")
+
+
+def _give_up(call: _Call) -> None:
+    if not call.outcome.done():
+        call.outcome.set_result(DatabaseUnavailable())

@@ -1,0 +1,114 @@
+"""Puts the app together: the only place, besides the process's entry, that reads settings."""
+
+import asyncio
+import contextlib
+import re
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import Depends, FastAPI
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Engine
+
+from api import docs, errors, health, queries
+from api.cache_writes import CacheWriter
+from api.database import Database
+from api.group_commit import GroupCommit, Outcome
+from api.metrics import Metrics
+from api.middleware import BodyLimit, Observer
+from api.routes import events, locks, operations, users
+from api.services import LockPolicy, Services
+from domain import db, sealing
+from domain.cache import Cache
+from domain.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app with services of its own; nothing is connected before it starts."""
+    app = FastAPI(
+        title="Botfarm",
+        summary="Exclusive, expiring locks on a farm of bot users",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        dependencies=[Depends(queries.refuse_unknown)],
+    )
+    app.state.settings = settings
+    app.state.services = services = _services(settings)
+    errors.install(app)
+    for module in (users, locks, events, operations, docs):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Observer, metrics=services.metrics)
+    app.add_middleware(
+        CorrelationIdMiddleware,
+        header_name="X-Request-ID",
+        generator=lambda: uuid.uuid4().hex,
+        validator=lambda value: REQUEST_ID.fullmatch(value) is not None,
+        transformer=lambda value: value,
+    )
+    return app
+
+
+def _services(settings: Settings) -> Services:
+    cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
+    writer = CacheWriter(cache)
+    lanes = _engine(settings, size=settings.lanes + 1, autocommit=True)
+    commits = GroupCommit(lanes, lanes=settings.lanes)
+    checks = {
+        "database": health.database(_engine(settings, size=1, patience_seconds=2)),
+        "redis": health.broker(settings.redis_url),
+    }
+    monitor = health.Monitor(checks)
+    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting)
+
+    def after_commit(outcomes: Sequence[Outcome]) -> None:
+        metrics.outcomes(outcomes)
+        writer.offer_outcomes(outcomes)
+
+    commits.after_commit = after_commit
+    return Services(
+        database=Database(_engine(settings, size=settings.pool_size), threads=settings.pool_size),
+        commits=commits,
+        cache=cache,
+        cache_writer=writer,
+        ring=sealing.load(text=settings.secret_keys, file=settings.secret_keys_file),
+        policy=LockPolicy.of(settings),
+        monitor=monitor,
+        metrics=metrics,
+    )
+
+
+def _engine(settings: Settings, *, size: int, autocommit: bool = False, patience_seconds: float = 4.0) -> Engine:
+    return db.engine(
+        settings.database_url,
+        pool_size=size,
+        autocommit=autocommit,
+        patience_seconds=patience_seconds,
+        name="botfarm-api",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Start the threads, and end them in the order in which work flows, so that nothing accepted is left undone."""
+    services: Services = app.state.services
+    services.monitor.start()
+    services.cache_writer.start()
+    services.commits.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(services.commits.close)
+        await asyncio.to_thread(services.database.close)
+        services.cache_writer.close()
+        services.monitor.close()
+        services.cache.close()

@@ -1,0 +1,93 @@
+"""What the API tells Prometheus."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from domain.errors import Refusal
+from domain.locks import Grant, Released, Renewal
+
+LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+GAUGES = {
+    ("outbox", "pending"): ("botfarm_outbox_pending", "Changes that wait for their number"),
+    ("outbox", "oldest_seconds"): ("botfarm_outbox_oldest_seconds", "Age of the oldest change that waits"),
+    ("outbox", "relay_lag"): ("botfarm_relay_lag", "Numbered events that are not on the stream yet"),
+    ("outbox", "epoch"): ("botfarm_epoch", "Epoch of the event history"),
+    ("worker", "heartbeat_age_seconds"): ("botfarm_worker_heartbeat_age_seconds", "Since a relay was last at work"),
+    ("worker", "lapsed_locks"): ("botfarm_locks_lapsed", "Lapsed locks that nobody has tidied yet"),
+}
+
+
+class Metrics:
+    """One registry an app, so that tests may make as many apps as they like.
+
+    `figures` gives the monitor's last database check; `waiting` the lock changes that wait for a lane.
+    """
+
+    def __init__(self, *, figures: Callable[[], Any], waiting: Callable[[], int]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._registry.register(_Figures(figures, waiting))
+        self._requests = Counter(
+            "botfarm_http_requests_total", "HTTP requests", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "botfarm_http_request_seconds",
+            "Time to answer",
+            ("method", "route"),
+            buckets=LATENCY_BUCKETS,
+            registry=self._registry,
+        )
+        self._outcomes = Counter(
+            "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
+        )
+
+    def request(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def outcomes(self, outcomes: Sequence[object]) -> None:
+        for outcome in outcomes:
+            self._outcomes.labels(_name(outcome)).inc()
+
+    def render(self) -> bytes:
+        """The registry in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+class _Figures(Collector):
+    """Figures that the monitor has anyway: a scrape asks the database nothing."""
+
+    def __init__(self, figures: Callable[[], Any], waiting: Callable[[], int]) -> None:
+        self._figures = figures
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("botfarm_lane_waiting", "Lock changes that wait for a lane", self._waiting())
+        figures = self._figures()
+        yield GaugeMetricFamily("botfarm_postgres_up", "Whether Postgres answered the last check", int(bool(figures)))
+        for (part, field), (name, text) in GAUGES.items():
+            value = figures.get(part, {}).get(field)
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+
+def _name(outcome: object) -> str:
+    match outcome:
+        case Grant(again=again):
+            return "granted-again" if again else "granted"
+        case Renewal():
+            return "renewed"
+        case Released(released=released):
+            return "released" if released else "already-free"
+        case Refusal():
+            return type(outcome).__name__
+        case _:
+            return "failed"

@@ -1,0 +1,1 @@
+"""Routes: typed input, one domain call, an answer."""

@@ -1,0 +1,86 @@
+"""Acquiring, renewing, releasing and looking at the lock of one user."""
+
+import uuid
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from api import lock_reads
+from api.paths import BASE
+from api.principals import Caller
+from api.schemas import AcquiredOut, AcquireIn, LockQuery, LockStateOut, ReleasedOut, ReleaseIn, RenewedOut, RenewIn
+from api.services import Provided
+from domain.locks import Acquire, Grant, Release, Renew
+from domain.sealing import KeyRing
+
+router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
+
+
+@router.post("/acquire_lock", summary="Take the lock of this user")
+async def acquire(
+    user_id: UUID, services: Provided, caller: Caller, response: Response, body: AcquireIn | None = None
+) -> AcquiredOut:
+    wish = body or AcquireIn()
+    request = Acquire(
+        user_id=user_id,
+        lease_id=wish.lease_id or uuid.uuid4(),
+        principal=caller.name,
+        owner=wish.owner or caller.name,
+        ttl=services.policy.ttl_for(wish.ttl_seconds),
+        metadata=wish.metadata,
+        cooldown=services.policy.cooldown,
+        projects=caller.projects,
+    )
+    grant = await services.commits.submit(request, undo=wish.lease_id is None)
+    response.headers["Cache-Control"] = "no-store"
+    return AcquiredOut.of(
+        grant.user,
+        lease_id=grant.lease_id,
+        password=_password(grant, ring=services.ring),
+        server_time=grant.user.seen_at,
+    )
+
+
+@router.post("/renew_lock", summary="Set a new expiry for a lease in force")
+async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller) -> RenewedOut:
+    request = Renew(
+        user_id=user_id,
+        lease_id=body.lease_id,
+        principal=caller.name,
+        ttl=services.policy.ttl_for(body.ttl_seconds),
+        cooldown=services.policy.cooldown,
+        lifetime_max=services.policy.lifetime_max,
+        projects=caller.projects,
+    )
+    renewal = await services.commits.submit(request)
+    return RenewedOut.of(renewal.user, lease_id=renewal.lease_id, server_time=renewal.user.seen_at)
+
+
+@router.post("/release_lock", summary="Give this user back")
+async def release(user_id: UUID, services: Provided, caller: Caller, body: ReleaseIn | None = None) -> ReleasedOut:
+    wish = body or ReleaseIn()
+    request = Release(
+        user_id=user_id,
+        principal=caller.name,
+        lease_id=wish.lease_id,
+        reason="forced" if wish.force else "holder",
+        note=wish.reason,
+        projects=caller.projects,
+    )
+    outcome = await services.commits.submit(request)
+    return ReleasedOut.of(outcome.user, released=outcome.released)
+
+
+@router.get("/lock", summary="Whether this user is locked, and by whom", response_model_exclude_unset=True)
+async def look(
+    user_id: UUID, query: Annotated[LockQuery, Query()], services: Provided, caller: Caller, response: Response
+) -> LockStateOut:
+    state, source = await lock_reads.read(services, user_id=user_id, query=query, projects=caller.projects)
+    response.headers["X-Cache"] = source
+    return state
+
+
+def _password(grant: Grant, *, ring: KeyRing) -> str | None:
+    """The one place where a password is opened. Raises SealBroken."""
+    return None if grant.password_sealed is None else ring.unseal(grant.password_sealed, user_id=grant.user.id)

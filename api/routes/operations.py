@@ -1,0 +1,37 @@
+"""What operators and orchestrators ask: is it alive, is it ready, how is it."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from api import metrics
+from api.services import Provided
+
+router = APIRouter(tags=["operations"])
+
+UNAVAILABLE = 503
+
+
+@router.get("/health", summary="The state of the service and of what it depends on")
+async def health(services: Provided) -> JSONResponse:
+    """`degraded` is still 200: without Redis or the worker locking goes on. Only without Postgres it is 503."""
+    status, checks = services.monitor.report()
+    body: dict[str, Any] = {"status": status, "checks": checks}
+    return JSONResponse(body, UNAVAILABLE if status == "unavailable" else 200, {"Cache-Control": "no-store"})
+
+
+@router.get("/livez", summary="Whether this process answers")
+async def livez() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether Postgres answers and its schema is current")
+async def readyz(services: Provided) -> JSONResponse:
+    ready = services.monitor.ready()
+    return JSONResponse({"status": "ok" if ready else "unavailable"}, 200 if ready else UNAVAILABLE)
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+async def figures(services: Provided) -> Response:
+    return Response(services.metrics.render(), media_type=metrics.MEDIA_TYPE)

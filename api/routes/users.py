@@ -1,0 +1,102 @@
+"""Creating and finding users."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Query, Request, Response
+from pydantic import ValidationError, WithJsonSchema
+
+from api import errors
+from api.paths import BASE
+from api.principals import Caller
+from api.schemas import BatchOut, HistoryQuery, UserIn, UserOut, UsersQuery
+from api.services import Provided
+from domain import events, users
+from domain.errors import Refusal
+from domain.snapshots import User
+
+BATCH_MOST = 1_000
+ROWS_SCHEMA = {"type": "array", "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/UserIn"}}
+
+router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
+
+
+@router.post("/", status_code=201, summary="Create a user")
+@router.post("", status_code=201, include_in_schema=False)
+async def create(body: UserIn, response: Response, services: Provided) -> UserOut:
+    user = await services.database.run(users.create, new=_new(body), ring=services.ring)
+    response.headers["Location"] = f"{BASE}/users/{user.id}"
+    return UserOut.of(user)
+
+
+@router.post("/batch", summary="Create up to 1,000 users; a bad row never fails its neighbours")
+async def create_batch(
+    body: Annotated[list[Any], Body(min_length=1, max_length=BATCH_MOST), WithJsonSchema(ROWS_SCHEMA)],
+    request: Request,
+    services: Provided,
+) -> BatchOut:
+    rows = [_checked(row) for row in body]
+    new = [_new(row) for row in rows if isinstance(row, UserIn)]
+    made = iter(await services.database.run(users.create_many, new=new, ring=services.ring))
+    outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
+    return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
+
+
+@router.get("/", summary="List users, in the order of their logins")
+@router.get("", include_in_schema=False)
+async def find(
+    query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Caller
+) -> list[UserOut]:
+    page = await services.database.run(users.find, by=_filter(query, caller), limit=query.limit, after=query.after)
+    if page.next_cursor is not None:
+        response.headers["Link"] = _next(request, after=page.next_cursor)
+    return [UserOut.of(user) for user in page.users]
+
+
+@router.get("/{user_id}", summary="One user")
+async def get(user_id: UUID, services: Provided, caller: Caller) -> UserOut:
+    return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
+
+
+@router.get("/{user_id}/events", summary="One user's history as CloudEvents, newest first")
+async def history(
+    user_id: UUID, query: Annotated[HistoryQuery, Query()], request: Request, response: Response, services: Provided
+) -> list[dict[str, Any]]:
+    found = await services.database.run(events.history, user_id=user_id, limit=query.limit, after=query.after)
+    if len(found) == query.limit:
+        response.headers["Link"] = _next(request, after=str(found[-1].cursor))
+    return [events.cloudevent(event) for event in found]
+
+
+def _new(body: UserIn) -> users.NewUser:
+    return users.NewUser(**{name: getattr(body, name) for name in UserIn.model_fields})
+
+
+def _checked(row: object) -> UserIn | ValidationError:
+    try:
+        return UserIn.model_validate(row)
+    except ValidationError as error:
+        return error
+
+
+def _result(outcome: User | Refusal | ValidationError, *, instance: str) -> dict[str, Any]:
+    if isinstance(outcome, User):
+        return {"status": 201, "user": UserOut.of(outcome)}
+    if isinstance(outcome, Refusal):
+        problem, _ = errors.document(outcome, instance=instance)
+    else:
+        problem = errors.invalid_document(outcome.errors(), instance=instance)
+    return {"status": problem["status"], "problem": problem}
+
+
+def _filter(query: UsersQuery, caller: Caller) -> users.Filter:
+    given: dict[str, Any] = query.model_dump(exclude={"label", "limit", "after"})
+    labels = dict(label.split(":", 1) for label in query.label)
+    return users.Filter(**given, labels=labels, projects=caller.projects)
+
+
+def _next(request: Request, *, after: str) -> str:
+    """RFC 8288: the same question, from where this page ends. Relative, for a proxy may have changed the host."""
+    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
+    return f'<{request.url.path}?{urlencode([*parameters, ("after", after)])}>; rel="next"'
