@@ -25,6 +25,8 @@ ADVICE = {
     405: "This path does not take this method: /docs lists those that it takes.",
 }
 TOO_LARGE_DETAIL = "The body is larger than 1 MiB: send less at once."
+# FastAPI's 400 for a body that is no text, is nested too deep or holds a number too long: invalid JSON as any other.
+UNREADABLE = ({"loc": ("body",), "msg": "Cannot be read as JSON", "type": "json_invalid"},)
 
 log_ = log.get(__name__)
 
@@ -227,6 +229,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException), "the handler is registered for HTTP errors"
     if error.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return answer(too_large(request.url.path), {"Connection": "close"})
+    if error.status_code == http.HTTPStatus.BAD_REQUEST:
+        return answer(invalid_document(UNREADABLE, instance=request.url.path))
     phrase = http.HTTPStatus(error.status_code).phrase
     slug = phrase.lower().replace(" ", "-")
     detail = ADVICE.get(error.status_code, error.detail)

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from typing import Literal
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from api import cache_writes
 from api.schemas import LockOut, LockQuery, LockStateOut
 from api.services import Services
@@ -22,8 +24,8 @@ async def read(
     # An entry does not say which project the user is in, so a caller limited to some reads the database.
     if query.token is None and not query.consistent and projects is None:
         entry = await asyncio.to_thread(services.cache.get, user_id)
-        if entry is not None:
-            return _of_entry(entry), "hit"
+        if entry is not None and (state := _of_entry(entry)) is not None:
+            return state, "hit"
     user = await services.database.run(users.get, user_id=user_id, projects=projects)
     services.cache_writer.offer([cache_writes.entry(user)])
     return _of_user(user, token=query.token), "miss"
@@ -36,9 +38,13 @@ def _of_user(user: User, *, token: int | None) -> LockStateOut:
     return state
 
 
-def _of_entry(entry: Entry) -> LockStateOut:
-    lock = None
-    if entry.lock is not None:
-        left = max(0.0, float(entry.lock["ttl_seconds"]) - entry.age_seconds)
+def _of_entry(entry: Entry) -> LockStateOut | None:
+    """None when the entry is not of our making: then it is a miss, and no error of the caller's."""
+    if entry.lock is None:
+        return LockStateOut(user_id=entry.user_id, lock=None, lock_version=entry.lock_version)
+    left = max(0.0, float(entry.lock["ttl_seconds"]) - entry.age_seconds)
+    try:
         lock = LockOut.model_validate({**entry.lock, "ttl_seconds": round(left, 6)})
+    except ValidationError:
+        return None
     return LockStateOut(user_id=entry.user_id, lock=lock, lock_version=entry.lock_version)

@@ -46,6 +46,7 @@ Password = Annotated[str, StringConstraints(min_length=1, max_length=1_024), Aft
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=63), AfterValidator(_printable)]
 LabelValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
+LabelFilter = Annotated[str, StringConstraints(pattern=r"^[^:]+:"), AfterValidator(_printable)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 Owner = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Metadata = Annotated[dict[Printable, Printable], AfterValidator(_small)]
@@ -99,7 +100,7 @@ class UsersQuery(Input):
     project_id: Annotated[UUID | Literal["none"] | None, Field(description="A project, or `none`")] = None
     env: Slug | None = None
     domain: Slug | None = None
-    label: Annotated[list[Annotated[str, StringConstraints(pattern=r"^[^:]+:")]], Field(max_length=64)] = []
+    label: Annotated[list[LabelFilter], Field(max_length=64)] = []
     locked: bool | None = None
     status: Literal["active", "quarantined"] | None = None
     login: Login | None = None
@@ -118,7 +119,7 @@ class EventsQuery(Input):
     after: Annotated[str | None, Field(max_length=40, description="A cursor, or `latest`")] = None
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
     wait_seconds: Annotated[int, Field(ge=0, le=60, description="Wait so long for a first event")] = 0
-    type: list[Annotated[str, StringConstraints(max_length=100)]] = []
+    type: list[Annotated[Printable, StringConstraints(max_length=100)]] = []
     user_id: UUID | None = None
     project_id: UUID | None = None
     env: Slug | None = None

@@ -87,9 +87,10 @@ class Cache:
         try:
             stored = json.loads(found[0])
             entry = Entry(user_id, int(stored["lock_version"]), stored["lock"], max(0.0, int(found[1]) / 1_000))
-        except (ValueError, TypeError, KeyError):
+            alive = entry.life_seconds > 0
+        except (ValueError, TypeError, KeyError, OverflowError):  # JSON may say Infinity
             return None
-        return entry if entry.life_seconds > 0 else None
+        return entry if alive else None
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Write what is still worth telling, in one round trip; newer entries that are there stay."""

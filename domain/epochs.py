@@ -40,8 +40,12 @@ def lock(conn: Connection) -> State:
 
 
 def advance(conn: Connection, *, epoch: int, published_seq: int) -> None:
-    """Note that the stream holds everything up to `published_seq`; a relay of an older epoch notes nothing."""
-    conn.execute(update(relay_state).where(relay_state.c.epoch == epoch).values(published_seq=published_seq))
+    """Note that the stream has held everything up to `published_seq`; a relay of an older epoch notes nothing.
+
+    It never goes back: of two relays the slower one must not undo what the faster one noted.
+    """
+    furthest = func.greatest(relay_state.c.published_seq, published_seq)
+    conn.execute(update(relay_state).where(relay_state.c.epoch == epoch).values(published_seq=furthest))
 
 
 def incarnation(conn: Connection) -> str:

@@ -57,9 +57,11 @@ def parse(text: str) -> KeyRing:
     Raises ValueError that names the item, never its key.
     """
     keys: dict[str, bytes] = {}
-    items = [item.split("#")[0].strip() for line in text.splitlines() for item in line.split(",")]
+    items = [item.strip() for line in text.splitlines() for item in line.split("#")[0].split(",")]
     for number, item in enumerate(filter(None, items), start=1):
         key_id, _, encoded = item.partition(":")
+        if key_id in keys:
+            raise ValueError(f"sealing key {number} has the id of an earlier one, which then would open nothing")
         keys[_checked_id(key_id, number=number)] = _checked_key(encoded, number=number)
     return KeyRing(MappingProxyType(keys))
 
@@ -71,17 +73,27 @@ def load(*, text: str, file: str | None) -> KeyRing:
 
 def make_file(path: Path) -> bool:
     """Write a new ring of one key that only its owner may read, unless the file exists; True when made."""
+    if path.exists():  # perhaps in a folder that cannot be written to
+        return False
     key_id = f"k{secrets.token_hex(4)}"
     line = f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n"
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    _write_private(whole, line)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        path.hardlink_to(whole)  # it appears whole or not at all, whoever else makes it or dies meanwhile
     except FileExistsError:
         return False
+    finally:
+        whole.unlink()
+    return True
+
+
+def _write_private(path: Path, line: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
-    return True
 
 
 def _checked_id(key_id: str, *, number: int) -> str:
@@ -93,7 +105,7 @@ def _checked_id(key_id: str, *, number: int) -> str:
 def _checked_key(encoded: str, *, number: int) -> bytes:
     try:
         key = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         key = b""
     if len(key) != KEY_BYTES:
         raise ValueError(f"sealing key {number} is not the base64 of {KEY_BYTES} bytes")

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         """Accept the short forms that hosting platforms hand out; SQLAlchemy would pick another driver."""
         try:
             url = make_url(value)
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # the latter for a port that is no number
             raise ValueError("is not a database URL: postgresql://user:password@host:5432/name") from None
         if url.drivername not in POSTGRES_DRIVERS:
             raise ValueError(f"must be a postgresql:// URL, not {url.drivername}://")

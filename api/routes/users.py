@@ -1,5 +1,6 @@
 """Creating and finding users."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -48,6 +49,8 @@ async def create_batch(
 async def find(
     query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Caller
 ) -> list[UserOut]:
+    if _contradictory(query.label):
+        return []
     page = await services.database.run(users.find, by=_filter(query, caller), limit=query.limit, after=query.after)
     if page.next_cursor is not None:
         response.headers["Link"] = _next(request, after=page.next_cursor)
@@ -94,6 +97,11 @@ def _filter(query: UsersQuery, caller: Caller) -> users.Filter:
     given: dict[str, Any] = query.model_dump(exclude={"label", "limit", "after"})
     labels = dict(label.split(":", 1) for label in query.label)
     return users.Filter(**given, labels=labels, projects=caller.projects)
+
+
+def _contradictory(labels: Sequence[str]) -> bool:
+    """Whether one key is asked to have two values: the filters AND, and nobody has both."""
+    return len(set(labels)) > len({label.split(":", 1)[0] for label in labels})
 
 
 def _next(request: Request, *, after: str) -> str:

@@ -79,7 +79,16 @@ verdict AS MATERIALIZED (
         g.now, o.lease_id, g.principal
     FROM freed g JOIN locked o ON o.id = g.id ORDER BY o.id
 ), settled AS (
-    SELECT v.*, CASE WHEN v.decision <> 'released' OR v.n = g.n THEN v.decision ELSE 'already' END AS outcome
+    SELECT v.n, v.now, v.user_id,
+        CASE
+            WHEN v.decision <> 'released' OR v.n = g.n THEN v.decision
+            WHEN v.lease_id IS NULL OR g.reason = 'holder' THEN 'already'
+            ELSE 'lease-lost' -- forced out or undone by an earlier request of this batch
+        END AS outcome,
+        CASE WHEN v.decision = 'released' THEN g.reason ELSE v.lost_reason END AS lost_reason,
+        CASE WHEN v.decision = 'released' THEN g.now ELSE v.lost_at END AS lost_at,
+        CASE WHEN v.decision = 'released' THEN g.note ELSE v.lost_note END AS lost_note,
+        CASE WHEN v.decision <> 'released' THEN v.present_owner END AS present_owner
     FROM verdict v LEFT JOIN freed g ON g.id = v.id
 ), {steps.after("freed")}
 {steps.answer(verdict="settled")}
