@@ -28,7 +28,7 @@ def step(what: str) -> Iterator[None]:
     try:
         yield
     except Exception:
-        say("failed")
+        say(f"failed after {time.monotonic() - began:.1f} s")
         raise
     except BaseException:
         say("interrupted")

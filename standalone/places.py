@@ -32,8 +32,7 @@ class Place:
 
 def settle(data_dir: Path) -> Place:
     """Find the place of this data folder, or make one. Raises StandaloneError when the data cannot be reached."""
-    note = data_dir / "postgres.path"
-    home = Path(note.read_text(encoding="utf-8")) if note.exists() else data_dir / "postgres"
+    note, home = _noted(data_dir)
     if home.exists():
         return _existing(home)
     if note.exists():
@@ -78,6 +77,21 @@ def made(folder: Path, *, mode: int) -> Path:
         folder.mkdir(parents=True)
         folder.chmod(mode)  # past the umask; it is ours, and new
     return folder
+
+
+def discard(data_dir: Path) -> None:
+    """Delete the Postgres data of this data folder, wherever it lies, and what leads to it."""
+    note, home = _noted(data_dir)
+    elsewhere = (home.parent / OWNER_NOTE).exists()
+    shutil.rmtree(home.parent if elsewhere else home, ignore_errors=True)
+    for file in (note, data_dir / "postgres.password"):
+        file.unlink(missing_ok=True)
+
+
+def _noted(data_dir: Path) -> tuple[Path, Path]:
+    """The note of this data folder, there or not, and the place that follows."""
+    note = data_dir / "postgres.path"
+    return note, Path(note.read_text(encoding="utf-8")) if note.exists() else data_dir / "postgres"
 
 
 def _existing(home: Path) -> Place:

@@ -10,6 +10,7 @@ LOOPBACK = "127.0.0.1"
 # restarts could otherwise be given the server's own port and keep it from coming back.
 LOWEST, HIGHEST = 20_000, 32_767
 ATTEMPTS = 200
+_given: set[int] = set()  # not yet listened on, perhaps: never give one twice
 
 
 def refusal(port: int, *, host: str = LOOPBACK) -> str | None:
@@ -32,9 +33,10 @@ def free(*, host: str = LOOPBACK) -> int:
     reason: str | None = None
     for _ in range(ATTEMPTS):
         port = LOWEST + secrets.randbelow(HIGHEST - LOWEST + 1)
-        if (reason := refusal(port, host=host)) is None:
+        if port not in _given and (reason := refusal(port, host=host)) is None:
+            _given.add(port)
             return port
-    raise StandaloneError(f"no free port on {host}: {reason}")
+    raise StandaloneError(f"cannot listen on any port of {host}: {reason}")
 
 
 def insist(port: int, *, host: str, setting: str) -> int:
@@ -44,8 +46,3 @@ def insist(port: int, *, host: str, setting: str) -> int:
     if (reason := refusal(port, host=host)) is not None:
         raise StandaloneError(f"cannot listen on {host}:{port}: {reason} (choose another {setting}, 0 for any)")
     return port
-
-
-def prefer(port: int, *, host: str = LOOPBACK) -> int:
-    """The port if it can be had, else another one."""
-    return free(host=host) if refusal(port, host=host) is not None else port

@@ -7,19 +7,18 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg2
 from psycopg2 import sql
 
-from standalone import binaries, leftovers, parts, places, ports, processes
+from standalone import binaries, leftovers, places, ports, processes
 from standalone.accounts import Account
 from standalone.errors import StandaloneError
+from standalone.parts import Server
 
 USER = "botfarm"
 DATABASE = "botfarm"
-START_SECONDS = 60.0  # after kill -9 of a busy server it replays its log first
-START_ATTEMPTS = 3
-STOP_SECONDS = {signal.SIGINT: 30.0, signal.SIGQUIT: 5.0}  # fast: ends sessions, writes a checkpoint; then immediate
 SETTINGS = {
     "listen_addresses": ports.LOOPBACK,
     "unix_socket_directories": "",
@@ -46,40 +45,23 @@ INITDB_OPTIONS = (
 )
 
 
-class Postgres:
+class Postgres(Server):
     """The server whose data belongs to `data_dir`; it outlives `stop` and `kill`, and so does the port.
 
     Port 0 means any free one, chosen at the first start. The superuser `botfarm` has a generated password, kept in
     `postgres.password` (mode 600), because other users of the machine reach the port too.
     """
 
-    name = "Postgres"
+    start_seconds = 60.0  # after kill -9 of a busy server it replays its log first
+    stop_seconds: ClassVar = {
+        signal.SIGINT: 30.0,
+        signal.SIGQUIT: 5.0,
+    }  # fast: ends sessions, writes a checkpoint; then immediate
+    parting_signal = signal.SIGINT
 
     def __init__(self, data_dir: Path, port: int = 0) -> None:
-        self.data_dir = data_dir.resolve()
-        self.log = self.data_dir / "logs" / "postgres.log"
-        self._any_port = port == 0
-        self._port = port
+        super().__init__("Postgres", data_dir=data_dir, port=port)
         self._has_database = False
-        self._process = processes.Process(self.name, log=self.log, parting_signal=signal.SIGINT)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.alive
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's. Raises StandaloneError while it does not run."""
-        return self._process.pid
-
-    @property
-    def port(self) -> int:
-        """0 until the first start with any port."""
-        return self._port
-
-    @property
-    def ending(self) -> str:
-        return self._process.ending
 
     @property
     def home(self) -> Path:
@@ -88,18 +70,6 @@ class Postgres:
 
     def url(self, database: str = DATABASE) -> str:
         return f"postgresql+psycopg2://{USER}:{self._password()}@{ports.LOOPBACK}:{self._port}/{database}"
-
-    def start(self) -> None:
-        """Return when the database `botfarm` can be used. Raises StandaloneError with the log's last lines."""
-        for attempt in range(1, START_ATTEMPTS + 1):
-            self.launch()
-            try:
-                return parts.await_answer(self, seconds=START_SECONDS)
-            except StandaloneError as error:
-                self.kill()
-                if not self._lost_port(error) or attempt == START_ATTEMPTS:
-                    raise
-                self._port = 0
 
     def launch(self) -> None:
         if self.alive:
@@ -124,36 +94,18 @@ class Postgres:
                 return True
         return False
 
-    def stop(self) -> None:
-        self._process.stop(by=STOP_SECONDS)
-
-    def kill(self) -> None:
-        """SIGKILL, as if the power had failed; returns when its children have gone too."""
-        self._process.kill()
-
-    def last_lines(self) -> list[str]:
-        return self._process.last_lines()
-
     def remove(self) -> None:
         """Stop it and delete its data, wherever it lies."""
         self.stop()
-        home = self.home
-        shutil.rmtree(home, ignore_errors=True)
-        if (home.parent / places.OWNER_NOTE).exists():
-            shutil.rmtree(home.parent, ignore_errors=True)
-        for name in ("postgres.path", "postgres.password"):
-            (self.data_dir / name).unlink(missing_ok=True)
+        places.discard(self.data_dir)
         self._has_database = False
-
-    def _lost_port(self, error: StandaloneError) -> bool:
-        """Whether somebody took the free port between our choice and our use of it."""
-        return self._any_port and not self._has_database and any("could not bind" in line for line in error.log_lines)
 
     def _initialise(self, programs: Path, place: places.Place) -> None:
         """Make the data unless it is there. A run that died halfway has left `new` behind, never `data`."""
         data, new = place.home / "data", place.home / "new"
         if data.exists():
-            return self._check(programs, data)
+            self._check(programs, data)
+            return
         shutil.rmtree(new, ignore_errors=True)
         with _handed_over(self._password(), to=place) as password_file:
             made = processes.run(
@@ -179,8 +131,11 @@ class Postgres:
 
     def _password(self) -> str:
         """The superuser's password, made at the first use."""
-        with contextlib.suppress(FileExistsError):
-            _write_private(self._password_file, secrets.token_urlsafe(24))
+        if not self._password_file.exists():
+            new = places.data_folder(self.data_dir) / "postgres.password.new"
+            new.unlink(missing_ok=True)
+            _write_private(new, secrets.token_urlsafe(24))
+            new.replace(self._password_file)
         return self._password_file.read_text(encoding="ascii")
 
     def _make_database(self) -> None:

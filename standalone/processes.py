@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from standalone.errors import StandaloneError
 
 LEASH = Path(__file__).with_name("leash.py")
 KILLED_SECONDS = 5.0
+LOOK_SECONDS = 0.02
 SHOWN_LINES = 15
 ROTATED_BYTES = 20_000_000
 HELD_BACK = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -43,14 +45,19 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return self._popen is not None and self._popen.poll() is None
+        return self.living_pid is not None
+
+    @property
+    def living_pid(self) -> int | None:
+        """None while it does not run."""
+        return self._popen.pid if self._popen is not None and self._popen.poll() is None else None
 
     @property
     def pid(self) -> int:
         """Raises StandaloneError while it does not run."""
-        if self._popen is None or self._popen.poll() is not None:
+        if (pid := self.living_pid) is None:
             raise StandaloneError(f"{self.name} does not run")
-        return self._popen.pid
+        return pid
 
     @property
     def ending(self) -> str:
@@ -73,13 +80,14 @@ class Process:
         with open_log(self.log) as output:
             self._log_began = output.tell()
             self._popen = _spawn(
-                lambda: subprocess.Popen(
+                lambda: subprocess.Popen(  # noqa: S603  -- our own command lines only
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,
                     cwd=folder,
+                    pass_fds=[lifeline()],
                     start_new_session=True,
                 )
             )
@@ -104,11 +112,11 @@ class Process:
         self._send(signal.SIGKILL)
         self._popen.wait()
         self._clear_group()
-        _, stubborn = psutil.wait_procs(family, timeout=KILLED_SECONDS)
-        for child in stubborn:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(stubborn, timeout=KILLED_SECONDS)
+        if not passes(lambda: all(map(gone, family)), seconds=KILLED_SECONDS):
+            for child in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            passes(lambda: all(map(gone, family)), seconds=KILLED_SECONDS)
 
     def last_lines(self) -> list[str]:
         """The end of what this run has written."""
@@ -141,10 +149,20 @@ class Process:
 
 
 def leashed(command: Sequence[str], *, parting_signal: signal.Signals, account: Account | None = None) -> list[str]:
-    """The command line that runs `command` on a leash of ours, as `account` where one is given."""
+    """The command line that runs `command` on a leash of ours, as `account` where one is given.
+
+    Whoever starts it passes the `lifeline` on.
+    """
     user = f"{account.uid}:{account.gid}" if account else "-"
-    leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(int(parting_signal)), user]
-    return [*leash, *command]
+    numbers = (os.getpid(), int(parting_signal), lifeline())
+    return [sys.executable, "-I", "-S", str(LEASH), *map(str, numbers), user, *command]
+
+
+@functools.cache
+def lifeline() -> int:
+    """The end of a pipe at which the end of this process can be read, for nobody else has the other one."""
+    reading, _ = os.pipe()
+    return reading
 
 
 def run(
@@ -157,7 +175,7 @@ def run(
     """Run a program to its end, on the leash too; both of its outputs are kept."""
     command = leashed(command, parting_signal=signal.SIGTERM, account=account)
     return _lastingly(
-        lambda: subprocess.run(
+        lambda: subprocess.run(  # noqa: S603  -- our own command lines only
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -165,9 +183,27 @@ def run(
             errors="replace",
             env=environment,
             cwd=folder,
+            pass_fds=[lifeline()],
             check=False,
         )
     )
+
+
+def passes(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Whether the condition becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended; that its parent has not noticed yet does not matter."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
 
 
 def open_log(path: Path) -> BinaryIO:
