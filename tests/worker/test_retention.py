@@ -1,0 +1,62 @@
+"""Partitions ahead, old events gone, nothing dropped that is not on the stream."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from domain import partitions
+from domain.settings import Settings
+from domain.tables import relay_state
+from worker.duties import Duties, open_duties
+
+
+@pytest.fixture
+def duties(settings: Settings) -> Iterator[Duties]:
+    duties = open_duties(
+        database_url=settings.database_url,
+        redis_url=settings.redis_url,
+        redis_prefix=settings.redis_prefix,
+        stream_keep_count=1_000,
+        events_keep=timedelta(days=1),
+        events_keep_count=1_000,
+    )
+    yield duties
+    duties.close()
+
+
+def _set(engine: Engine, *, last_seq: int, published_seq: int) -> None:
+    with engine.begin() as conn:
+        conn.execute(relay_state.update().values(last_seq=last_seq, published_seq=published_seq))
+
+
+def _first_seqs(engine: Engine) -> list[int]:
+    with engine.begin() as conn:
+        return [partition.first_seq for partition in partitions.known(conn)]
+
+
+def test_retention_makes_partitions_ahead_and_drops_old_ones(engine: Engine, duties: Duties) -> None:
+    _set(engine, last_seq=1_500_000, published_seq=1_500_000)
+
+    duties.retain()
+
+    assert _first_seqs(engine) == [1_000_001, 2_000_001, 3_000_001]
+
+
+def test_retention_drops_nothing_that_is_not_on_the_stream_yet(engine: Engine, duties: Duties) -> None:
+    _set(engine, last_seq=1_500_000, published_seq=500_000)
+
+    duties.retain()
+
+    assert _first_seqs(engine)[0] == 1
+
+
+def test_retention_may_be_run_any_number_of_times(engine: Engine, duties: Duties) -> None:
+    _set(engine, last_seq=1_500_000, published_seq=1_500_000)
+    duties.retain()
+    once = _first_seqs(engine)
+
+    assert duties.retain() is False
+
+    assert _first_seqs(engine) == once

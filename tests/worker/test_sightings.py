@@ -1,0 +1,111 @@
+"""The worker lets the read cache know what it has published."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from domain.cache import Cache, Entry
+from tests.worker.farms import Farm
+from tests.worker.turns import settle
+from worker import sightings
+from worker.relay import Relay
+from worker.stream import Stream
+
+
+@pytest.fixture
+def cache(redis_url: str, redis_prefix: str) -> Iterator[Cache]:
+    cache = Cache(redis_url, prefix=redis_prefix)
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def telling(engine: Engine, stream: Stream, cache: Cache) -> Relay:
+    return Relay(engine, stream, keep_count=1_000, published=lambda batch: sightings.tell(cache, batch))
+
+
+def test_a_published_lock_is_in_the_cache_as_the_api_shows_it(farm: Farm, telling: Relay, cache: Cache) -> None:
+    (user_id,) = farm.grow()
+    grant = farm.acquire(user_id, seconds=60)
+
+    settle(telling)
+
+    entry = cache.get(user_id)
+    assert entry is not None
+    assert entry.lock is not None
+    assert grant.user.lock is not None
+    assert entry.lock_version == grant.user.lock_version
+    assert set(entry.lock) == {"owner", "token", "acquired_at", "expires_at", "ttl_seconds", "metadata"}
+    assert (entry.lock["owner"], entry.lock["token"]) == ("tester", grant.user.lock.token)
+    assert 58 < entry.lock["ttl_seconds"] <= 60
+
+
+def test_a_released_user_is_free_in_the_cache(farm: Farm, telling: Relay, cache: Cache) -> None:
+    (user_id,) = farm.grow()
+    farm.release(farm.acquire(user_id))
+
+    settle(telling)
+
+    entry = cache.get(user_id)
+    assert entry is not None
+    assert entry.lock is None
+    assert entry.lock_version == 3
+
+
+def test_a_newer_entry_of_the_api_is_never_replaced_by_the_older_one_of_an_event(
+    farm: Farm, telling: Relay, cache: Cache
+) -> None:
+    (user_id,) = farm.grow()
+    farm.acquire(user_id)
+    cache.put([Entry(user_id, 99, None)])
+
+    settle(telling)
+
+    entry = cache.get(user_id)
+    assert entry is not None
+    assert (entry.lock_version, entry.lock) == (99, None)
+
+
+def test_old_news_of_a_refilled_stream_is_not_told_to_the_cache(
+    farm: Farm, telling: Relay, cache: Cache, engine: Engine
+) -> None:
+    (user_id,) = farm.grow()
+    farm.acquire(user_id)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("UPDATE outbox SET occurred_at = occurred_at - interval '3 seconds'")
+
+    settle(telling)
+
+    assert cache.get(user_id) is None
+
+
+def test_a_deleted_user_is_forgotten(farm: Farm, telling: Relay, cache: Cache, engine: Engine) -> None:
+    (user_id,) = farm.grow()
+    settle(telling)
+    assert cache.get(user_id) is not None
+    with engine.begin() as conn:
+        conn.exec_driver_sql(
+            "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at)"
+            " VALUES (%(id)s, 2, 'botfarm.user.deleted.v1', '{}', clock_timestamp())",
+            {"id": str(user_id)},
+        )
+
+    settle(telling)
+
+    assert cache.get(user_id) is None
+
+
+def test_a_cache_that_is_away_changes_nothing_for_the_stream(
+    farm: Farm, engine: Engine, stream: Stream, redis_url: str
+) -> None:
+    away = Cache("redis://127.0.0.1:1/0", prefix="x:")
+    relay = Relay(engine, stream, keep_count=1_000, published=lambda batch: sightings.tell(away, batch))
+    farm.change(5)
+
+    settle(relay)
+
+    client = redis.Redis.from_url(redis_url)
+    assert client.xlen(stream.key) == 5
+    client.close()

@@ -1,0 +1,69 @@
+"""`python -m worker`: run the worker. `python -m worker new-epoch`: begin a new epoch, as the end of a restore."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from domain import db, epochs, log
+from domain.cursors import Cursor
+from domain.settings import Settings
+from worker import supervisor
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("--ready-file", type=Path, help="write url and pids there as JSON once the processes run")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("new-epoch", help="raise the epoch by hand, after the database was restored from a copy")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings()
+        log.configure(level=settings.log_level, style=settings.log_format)
+        if options.command == "new-epoch":
+            return _new_epoch(settings)
+        return supervisor.run(settings, ready_file=options.ready_file)
+    except ValidationError as error:
+        return _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+    except supervisor.SchemaOutdated:
+        return _fail(
+            f"the schema of {_shown(settings)} is older than this worker needs: run `python -m domain migrate`"
+        )
+    except SQLAlchemyError as error:
+        return _fail(f"cannot use {_shown(settings)}: {_first_line(error)}")
+    except OSError as error:
+        return _fail(f"cannot listen on {settings.worker_host}:{settings.worker_port}: {error.strerror or error}")
+
+
+def _new_epoch(settings: Settings) -> int:
+    engine = db.engine(settings.database_url, pool_size=1, name="botfarm-new-epoch")
+    supervisor.require_schema(engine)
+    with engine.begin() as conn:
+        # A restored copy may have been recognised by this: then the epoch is raised already.
+        if not epochs.adopt(conn, found=epochs.incarnation(conn)):
+            epochs.start(conn, epoch=epochs.read(conn).epoch + 1)
+        state = epochs.read(conn)
+    begin = Cursor(state.epoch, state.published_seq + 1)
+    sys.stdout.write(f"epoch {state.epoch} has begun; its first event will be {begin}\n")
+    return 0
+
+
+def _shown(settings: Settings) -> str:
+    return make_url(settings.database_url).render_as_string(hide_password=True)
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    return str(cause).strip().split("\n")[0]
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"botfarm: {message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

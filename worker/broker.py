@@ -1,0 +1,66 @@
+"""The broker and what its processes have in common: built when imported, and connected to nothing by that.
+
+Apart from `process`, which runs it, so that the actors need not import the program that imports them.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+from domain.settings import Settings
+from worker.duties import open_duties
+from worker.loops import Loops, loops_of
+
+TIMEOUT_SECONDS = 5.0
+
+
+def client(url: str) -> redis.Redis:
+    """Redis for the queues: the database after the one of cache and stream, for dramatiq's upkeep calls KEYS."""
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    own = {
+        "db": int(options.get("db", 0)) + 1,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),  # dramatiq tries again by itself; both together would outlast a shutdown
+    }
+    return redis.Redis(connection_pool=redis.ConnectionPool(**{**options, **own}))
+
+
+def _middleware(loops: Loops) -> list[Middleware]:
+    """Before-hooks run in this order and after-hooks in reverse."""
+    return [
+        # Which messages run at all, and for how long. A kick that waited out an outage is worth nothing: the loops
+        # have done its work long since.
+        AgeLimit(max_age=60_000),
+        TimeLimit(time_limit=60_000),
+        # What becomes of those that failed. Last of the message hooks, so that its after-hook is the first: whoever
+        # comes to look at a failed message must already see whether it will be tried again.
+        Retries(max_retries=3, min_backoff=1_000, max_backoff=30_000),
+        # Not about messages. Its `after_worker_boot` runs before the others', its shutdown hook after them.
+        loops,
+    ]
+
+
+settings = Settings()
+duties = open_duties(
+    database_url=settings.database_url,
+    redis_url=settings.redis_url,
+    redis_prefix=settings.redis_prefix,
+    stream_keep_count=settings.stream_keep_count,
+    events_keep=timedelta(days=settings.events_keep_days),
+    events_keep_count=settings.events_keep_count,
+)
+loops = loops_of(duties)
+broker = RedisBroker(  # type: ignore[no-untyped-call]
+    client=client(settings.redis_url),
+    namespace=f"{settings.redis_prefix}dramatiq",
+    middleware=_middleware(loops),
+)
+dramatiq.set_broker(broker)

@@ -1,0 +1,147 @@
+"""Loops: threads that do a duty again and again, survive its failures, and tell when they are at work."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import dramatiq
+from dramatiq.middleware import Middleware
+from redis.exceptions import RedisError
+
+from domain import db, log
+from worker import metrics
+from worker.duties import Duties
+
+POLL_SECONDS = 0.05
+SWEEP_SECONDS = 0.25
+RETENTION_SECONDS = 60.0
+BEAT_SECONDS = 1.0
+BACKOFF_SECONDS = (0.1, 2.0)
+STOP_SECONDS = 3.0
+
+log_ = log.get(__name__)
+
+
+class Loop:
+    """Does `work` every `pause_seconds`, and again at once while it returns True.
+
+    A failure is logged and followed by a pause that doubles from 0.1 s to 2 s. `beat` is called once a second, by this
+    very thread and never while the last turn has failed: a heartbeat says that the work goes on.
+    """
+
+    def __init__(
+        self, name: str, *, work: Callable[[], bool], pause_seconds: float, beat: Callable[[str], None]
+    ) -> None:
+        self.name = name
+        self._work = work
+        self._beat = beat
+        self._pause_seconds = pause_seconds
+        self._due = 0.0
+        self._beat_due = 0.0
+        self._failures = 0
+        self._stopping = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"loop-{name}", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def kick(self) -> None:
+        """Have the work done now. A kick that gets lost only delays it."""
+        self._due = 0.0
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask it to end; `join` waits for that."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, *, seconds: float) -> None:
+        self._thread.join(seconds)
+        if self.alive:
+            log_.warning("loop_left_running", loop=self.name)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                pause = self._turn()
+            except Exception as error:  # noqa: BLE001  -- no failure ends a loop
+                pause = self._failed(error)
+            else:
+                self._failures = 0
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def _turn(self) -> float:
+        """Work when it is time to; the seconds until there is something to do again."""
+        if time.monotonic() >= self._due:
+            more = self._work()
+            self._due = time.monotonic() + (0 if more else self._pause_seconds)
+        if time.monotonic() >= self._beat_due:
+            self._beat(self.name)
+            self._beat_due = time.monotonic() + BEAT_SECONDS
+        return max(0.0, min(self._due, self._beat_due) - time.monotonic())
+
+    def _failed(self, error: Exception) -> float:
+        expected = db.unavailable(error) or isinstance(error, RedisError)
+        text = str(error).strip().split("\n")[0]
+        log_.warning("loop_failed", loop=self.name, error=type(error).__name__, text=text, exc_info=not expected)
+        metrics.LOOP_FAILURES.labels(self.name).inc()
+        first, longest = BACKOFF_SECONDS
+        pause = min(longest, first * 2.0 ** min(self._failures, 10))
+        self._failures += 1
+        return pause
+
+
+class Loops(Middleware):
+    """Runs the loops while a dramatiq worker runs."""
+
+    def __init__(self, loops: Sequence[Loop]) -> None:
+        self._loops = loops
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of them run: a thread that ended by other means than ours would go unnoticed."""
+        return all(loop.alive for loop in self._loops)
+
+    def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self.start()
+
+    def before_worker_shutdown(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Returns after 3 s at the latest; a loop that still hangs then ends with the process."""
+        for loop in self._loops:
+            loop.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for loop in self._loops:
+            loop.join(seconds=max(0.0, deadline - time.monotonic()))
+
+
+def loops_of(duties: Duties) -> Loops:
+    """The loops over all duties. Sequencing and publishing are two, so that Redis never keeps the numbers waiting."""
+
+    def sequence() -> bool:
+        more = duties.sequence()
+        if more:
+            publishing.kick()
+        return more
+
+    publishing = Loop("publishing", work=duties.publish, pause_seconds=POLL_SECONDS, beat=duties.beat)
+    return Loops(
+        [
+            Loop("sequencing", work=sequence, pause_seconds=POLL_SECONDS, beat=duties.beat),
+            publishing,
+            Loop("expiry", work=duties.expire, pause_seconds=SWEEP_SECONDS, beat=duties.beat),
+            Loop("retention", work=duties.retain, pause_seconds=RETENTION_SECONDS, beat=duties.beat),
+        ]
+    )

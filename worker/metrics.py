@@ -1,0 +1,19 @@
+"""What a worker process counts. The supervisor adds up the processes, dead ones included; see `reporting`."""
+
+from prometheus_client import Counter, Histogram
+
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+SEQUENCED = Counter("botfarm_relay_events_sequenced", "Changes that were given their number")
+PUBLISHED = Counter("botfarm_relay_events_published", "Entries appended to the stream, those put back included")
+LATENCY = Histogram(
+    "botfarm_change_to_stream_seconds", "From the change to its first being on the stream", buckets=LATENCY_BUCKETS
+)
+RESYNCS = Counter(
+    "botfarm_stream_resyncs",
+    "The stream ended otherwise than expected: ahead, behind, gone, cut, foreign, fork",
+    ["kind"],
+)
+FOREIGN = Counter("botfarm_stream_foreign_entries", "Entries that no relay had written, removed from the stream")
+EXPIRED = Counter("botfarm_locks_expired", "Lapsed locks that were tidied away")
+LOOP_FAILURES = Counter("botfarm_loop_failures", "Turns of a loop that failed", ["loop"])

@@ -1,0 +1,67 @@
+"""One dramatiq worker in a process of our own, as the supervisor starts it: `python -m worker.process FD`.
+
+Not the dramatiq command: there one dead process stops all others, and they are orphaned when it is killed.
+"""
+
+import signal
+import sys
+import time
+from types import FrameType
+
+import dramatiq
+
+from domain import log
+from worker import lifeline
+from worker.loops import Loops
+
+THREADS = 2
+LOOK_SECONDS = 0.1
+STOP_MILLISECONDS = 2_000  # for threads, then consumers; with the loops' 3 s below the supervisor's patience
+
+log_ = log.get("worker.process")  # not __name__, which is __main__ here
+
+
+class Signals:
+    """Notes that the process shall end. Only a flag is set: in a handler anything that locks could deadlock."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+
+def main(lifeline_fileno: int) -> int:
+    lifeline.hold(lifeline_fileno)
+    signals = Signals()
+    from worker import actors, broker  # noqa: F401, PLC0415  -- reads the settings, and declares the actors
+
+    log.configure(level=broker.settings.log_level, style=broker.settings.log_format)
+    return run(broker.broker, loops=broker.loops, signals=signals)
+
+
+def run(broker: dramatiq.Broker, *, loops: Loops, signals: Signals) -> int:
+    """Work until told to stop, exit code 0, or until a thread has died, exit code 1."""
+    worker = dramatiq.Worker(broker, worker_threads=THREADS)
+    broker.emit_after("process_boot")  # the time limit's clock starts with it
+    worker.start()
+    log_.info("worker_process_started")
+    while not signals.stopping and (sound := _sound(worker, loops)):
+        time.sleep(LOOK_SECONDS)
+    worker.stop(timeout=STOP_MILLISECONDS)
+    log_.info("worker_process_stopped")
+    return 0 if signals.stopping or sound else 1
+
+
+def _sound(worker: dramatiq.Worker, loops: Loops) -> bool:
+    threads = [*worker.workers, *worker.consumers.values()]
+    if loops.alive and all(thread.is_alive() for thread in threads):
+        return True
+    log_.critical("worker_thread_died", threads=[thread.name for thread in threads if not thread.is_alive()])
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
