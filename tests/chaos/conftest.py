@@ -1,0 +1,31 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from standalone.valkey import Valkey
+
+
+@pytest.fixture
+def seconds() -> float:
+    """How long the chaos lasts."""
+    return float(os.environ.get("BOTFARM_CHAOS_SECONDS", "8"))
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def client(own_valkey: Valkey) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(own_valkey.url(), decode_responses=True, retry=Retry(NoBackoff(), 0))
+    yield client
+    client.close()
