@@ -1,0 +1,54 @@
+# Needs make and Python 3.11 or newer; everything else is installed into .venv, once.
+
+python := .venv/bin/python
+lock := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+# No statement_timeout: a migration waits for nobody (lock_timeout) and may work long. The integers count epochs and one row.
+squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint-over-int
+everything := --extra standalone --extra demo --extra test --extra lint
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test long lint lock clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
+		printf '  make %-6s  %s\n' "$$name" "$$text"; done
+
+up: ## start everything on this machine: embedded Postgres and Valkey, API, worker (ARGS="--help" lists options)
+	@sh .ci/install standalone
+	@exec $(python) -m standalone $(ARGS)
+
+demo: ## watch a farm at work in the terminal
+	@sh .ci/install standalone
+	@exec $(python) -m demo $(ARGS)
+
+test: ## run the tests on two processes (ARGS="-k lease" picks some)
+	@sh .ci/install dev
+	@exec $(python) -m pytest -n 2 --dist worksteal $(ARGS)
+
+long: ## kill real processes under load for BOTFARM_CHAOS_SECONDS (300) instead of 8
+	@sh .ci/install dev
+	@BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} exec $(python) -m pytest -m chaos --timeout 0 $(ARGS)
+
+lint: ## check style, types, import contracts, dependencies, migrations, Dockerfile and compose file
+	@sh .ci/install dev
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+	.venv/bin/lint-imports --no-logo
+	$(python) -m deptry . --no-ansi
+	.venv/bin/hadolint Dockerfile
+	$(python) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@echo "squawk: the SQL of the migrations"
+	@sql=$$($(python) .ci/migrations.py) && echo "$$sql" | .venv/bin/squawk --pg-version 14 --assume-in-transaction $(squawk_exceptions)
+
+lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer versions)
+	@sh .ci/install dev
+	$(lock) $(ARGS) -o requirements/app.txt pyproject.toml
+	$(lock) $(ARGS) -o requirements/standalone.txt -c requirements/app.txt --extra standalone --extra demo pyproject.toml
+	$(lock) $(ARGS) -o requirements/test.txt -c requirements/standalone.txt --extra standalone --extra demo --extra test pyproject.toml
+	$(lock) $(ARGS) -o requirements/dev.txt -c requirements/test.txt $(everything) pyproject.toml
+
+clean: ## remove .venv and caches; the farm's data in .botfarm stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

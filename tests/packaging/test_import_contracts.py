@@ -1,0 +1,100 @@
+"""Every import contract of pyproject.toml is shown to catch what it is there for."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINTER: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+NAMES = {contract["id"]: contract["name"] for contract in LINTER["contracts"]}
+VERDICT = re.compile(r"^(?P<name>.+?) (?P<verdict>KEPT|BROKEN)\b", re.MULTILINE)
+CHECK = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One line at the end of `file` that breaks `contract` and no other."""
+
+    contract: str
+    file: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"{self.contract}: {self.file}: {self.line}"
+
+
+VIOLATIONS = [
+    Violation("rooms", "api/main.py", "import worker"),
+    Violation("rooms", "worker/__init__.py", "import api"),
+    Violation("rooms", "standalone/__main__.py", "import api"),
+    Violation("rooms", "standalone/__main__.py", "import worker"),
+    Violation("rooms", "demo/__init__.py", "import standalone"),
+    Violation("rooms", "domain/schema.py", "import standalone"),
+    Violation("domain", "domain/users.py", "from domain import locks"),
+    Violation("domain", "domain/outbox.py", "from domain import users"),
+    Violation("domain", "domain/events.py", "from domain import outbox"),
+    Violation("domain", "domain/epochs.py", "from domain import events"),
+    Violation("domain", "domain/tables.py", "from domain import epochs"),
+    Violation("domain", "domain/errors.py", "from domain import tables"),
+    Violation("domain", "domain/settings.py", "from domain import errors"),
+    Violation("pure-domain", "domain/users.py", "import fastapi"),
+    Violation("pure-domain", "domain/schema.py", "import starlette"),
+    Violation("pure-domain", "domain/__main__.py", "import uvicorn"),
+    Violation("no-redis", "domain/locks/steps.py", "import redis"),
+    Violation("no-redis", "domain/outbox.py", "import redis"),
+    Violation("no-redis", "domain/db.py", "import redis"),  # and so, indirectly, everything that has a connection
+    Violation("no-redis", "api/group_commit.py", "import redis"),
+    Violation("no-redis", "api/group_commit.py", "from domain import cache"),
+    Violation("cache", "standalone/__main__.py", "from domain import cache"),
+    Violation("demo", "demo/farm.py", "from domain import users"),
+    Violation("demo", "demo/consumer.py", "import sqlalchemy"),
+]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in LINTER["root_packages"]:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    return tmp_path
+
+
+def _verdicts(folder: Path) -> dict[str, str]:
+    run = subprocess.run(CHECK, check=False, cwd=folder, capture_output=True, text=True, timeout=60)
+    verdicts = {found["name"]: found["verdict"] for found in VERDICT.finditer(run.stdout)}
+    assert verdicts.keys() == set(NAMES.values()), run.stdout + run.stderr
+    return verdicts
+
+
+def test_the_code_keeps_every_contract(copy: Path) -> None:
+    assert set(_verdicts(copy).values()) == {"KEPT"}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS, ids=str)
+def test_a_planted_violation_breaks_its_contract_alone(copy: Path, violation: Violation) -> None:
+    with (copy / violation.file).open("a") as file:
+        file.write(f"\n{violation.line}\n")
+
+    broken = {name for name, verdict in _verdicts(copy).items() if verdict == "BROKEN"}
+
+    assert broken == {NAMES[violation.contract]}
+
+
+def test_a_new_room_in_the_domain_must_be_given_its_layer(copy: Path) -> None:
+    (copy / "domain" / "newcomers.py").write_text("")
+
+    run = subprocess.run(CHECK, check=False, cwd=copy, capture_output=True, text=True, timeout=60)
+
+    assert run.returncode != 0
+    assert "newcomers" in run.stdout + run.stderr
+
+
+def test_no_contract_goes_without_a_planted_violation() -> None:
+    assert {violation.contract for violation in VIOLATIONS} == set(NAMES)
