@@ -1,0 +1,153 @@
+"""`python -m domain migrate`: exit 0 and the database is ready, or exit 1 and one clear line."""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from domain import __main__ as command
+from domain import db, schema, sealing
+
+SOURCES = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
+
+@pytest.fixture
+def empty_url(admin_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An empty database, which DATABASE_URL names."""
+    name = f"botfarm_empty_{uuid.uuid4().hex[:12]}"
+    with admin_engine.connect() as conn:
+        conn.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+    url = admin_engine.url.set(database=name).render_as_string(hide_password=False)
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.delenv("BOTFARM_SECRET_KEYS_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield url
+    with admin_engine.connect() as conn:
+        conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def is_current(url: str) -> bool:
+    engine = db.engine(url)
+    with engine.connect() as conn:
+        current = schema.is_current(conn)
+    engine.dispose()
+    return current
+
+
+def the_one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out == ""
+    assert line.startswith("botfarm: ")
+    return line.removeprefix("botfarm: ")
+
+
+def test_migrating_an_empty_database_makes_it_current(empty_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = command.main(["migrate"]), command.main(["migrate"])
+
+    assert (first, second) == (0, 0)
+    assert is_current(empty_url)
+    assert capsys.readouterr() == (f"database at revision {schema.required()}\n" * 2, "")
+
+
+def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "domain", "migrate"],
+            cwd=SOURCES,
+            env={**os.environ, "DATABASE_URL": empty_url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+
+    told = [run.communicate(timeout=60)[0] for run in runs]
+
+    assert told == [f"database at revision {schema.required()}\n"] * 3
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert is_current(empty_url)
+
+
+@pytest.mark.usefixtures("empty_url")
+def test_the_key_file_is_made_once_for_its_owner_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "secret.keys"
+    monkeypatch.setenv("BOTFARM_SECRET_KEYS_FILE", str(path))
+
+    codes = [command.main(["migrate", "--make-key-file"]) for _ in range(2)]
+
+    assert codes == [0, 0]
+    assert len(sealing.load(text="", file=str(path)).keys) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert capsys.readouterr().out.count(f"made sealing keys {path}") == 1
+
+
+@pytest.mark.usefixtures("empty_url")
+def test_a_key_file_without_a_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main(["migrate", "--make-key-file"])
+
+    assert code == 1
+    assert the_one_line(capsys) == "--make-key-file needs BOTFARM_SECRET_KEYS_FILE"
+
+
+@pytest.mark.usefixtures("empty_url")
+def test_a_key_file_that_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BOTFARM_SECRET_KEYS_FILE", str(tmp_path / "nowhere" / "secret.keys"))
+
+    code = command.main(["migrate", "--make-key-file"])
+
+    assert code == 1
+    assert "No such file or directory" in the_one_line(capsys)
+
+
+def test_a_bad_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://me:s3cret@db/farm")
+
+    code = command.main(["migrate"])
+
+    line = the_one_line(capsys)
+    assert code == 1
+    assert line == "DATABASE_URL: Value error, must be a postgresql:// URL, not mysql://"
+
+
+def test_a_database_that_is_not_there_is_told_without_its_password(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "WAIT_SECONDS", 2.0)
+    missing = make_url(empty_url).set(database="nowhere", password="s3cret")
+    monkeypatch.setenv("DATABASE_URL", missing.render_as_string(hide_password=False))
+
+    code = command.main(["migrate"])
+
+    line = the_one_line(capsys)
+    assert code == 1
+    assert line.startswith("cannot migrate postgresql+psycopg2://")
+    assert "s3cret" not in line
+
+
+def test_a_server_that_is_away_is_waited_for(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "WAIT_SECONDS", 2.5)
+    monkeypatch.setenv("DATABASE_URL", make_url(empty_url).set(port=1).render_as_string(hide_password=False))
+    began = time.monotonic()
+
+    code = command.main(["migrate"])
+
+    assert code == 1
+    assert "refused" in the_one_line(capsys)
+    assert 0.2 <= time.monotonic() - began < 2.5

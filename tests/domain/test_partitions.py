@@ -1,0 +1,169 @@
+"""Partitions of events: there before they are needed, gone as a whole, and never in anybody's way."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from domain import events, partitions
+from domain.errors import CursorTooOld
+from domain.events import Filter
+from domain.partitions import Partition
+from tests.domain.farms import Farm
+from tests.domain.threads import together
+
+MILLION = 1_000_000
+FIRST = Partition("events_p0000000000000000001", 1, MILLION + 1)
+SECOND = Partition("events_p0000000000001000001", MILLION + 1, 2 * MILLION + 1)
+THIRD = Partition("events_p0000000000002000001", 2 * MILLION + 1, 3 * MILLION + 1)
+
+WRITE = text("""
+INSERT INTO events (seq, epoch, event_id, type, data, occurred_at)
+VALUES (:seq, 1, gen_random_uuid(), 'botfarm.user.created.v1', '{}', clock_timestamp() - :age)
+""")
+
+
+def write(farm: Farm, seq: int, *, age: timedelta = timedelta(0)) -> None:
+    farm.do(lambda conn: conn.execute(WRITE, {"seq": seq, "age": age}))
+
+
+def reach(farm: Farm, *, last_seq: int, published_seq: int | None = None) -> None:
+    """Let the relay have come that far."""
+    state = {"last": last_seq, "published": last_seq if published_seq is None else published_seq}
+    statement = text("UPDATE relay_state SET last_seq = :last, published_seq = :published")
+    farm.do(lambda conn: conn.execute(statement, state))
+
+
+def drop(farm: Farm, *, keep: timedelta = timedelta(days=30), keep_count: int = 50 * MILLION) -> list[Partition]:
+    return farm.do(lambda conn: partitions.drop_old(conn, keep=keep, keep_count=keep_count))
+
+
+def test_a_new_farm_has_two_partitions_and_needs_no_more(new_farm: Farm) -> None:
+    assert new_farm.do(partitions.known) == [FIRST, SECOND]
+    assert new_farm.do(partitions.make_ahead) == []
+
+
+def test_two_empty_partitions_are_kept_ahead_of_the_numbers(new_farm: Farm) -> None:
+    reach(new_farm, last_seq=1)
+
+    made = new_farm.do(partitions.make_ahead)
+    again = new_farm.do(partitions.make_ahead)
+
+    assert (made, again) == ([THIRD], [])
+    assert new_farm.do(partitions.known) == [FIRST, SECOND, THIRD]
+
+
+def test_a_relay_that_ran_far_ahead_gets_all_partitions_that_are_missing(new_farm: Farm) -> None:
+    reach(new_farm, last_seq=2 * MILLION)
+
+    made = new_farm.do(partitions.make_ahead)
+
+    assert [partition.first_seq for partition in made] == [2 * MILLION + 1, 3 * MILLION + 1]
+
+
+def test_a_partition_made_ahead_takes_events_and_has_every_index(new_farm: Farm) -> None:
+    reach(new_farm, last_seq=1)
+    new_farm.do(partitions.make_ahead)
+
+    write(new_farm, THIRD.first_seq)
+    write(new_farm, THIRD.end_seq - 1)
+
+    indexes = text(
+        "SELECT tablename, count(*) AS indexes FROM pg_indexes WHERE tablename LIKE 'events_p%' GROUP BY tablename"
+    )
+    counts = {row.tablename: row.indexes for row in new_farm.do(lambda conn: conn.execute(indexes).all())}
+    assert counts == {FIRST.name: 2, SECOND.name: 2, THIRD.name: 2}
+    assert new_farm.do(events.oldest_seq) == THIRD.first_seq
+
+
+def test_workers_that_make_partitions_at_once_make_each_once(new_farm: Farm) -> None:
+    reach(new_farm, last_seq=1)
+
+    made = together([lambda: new_farm.do(partitions.make_ahead)] * 4)
+
+    assert sorted(map(len, made)) == [0, 0, 0, 1]
+    assert new_farm.do(partitions.known) == [FIRST, SECOND, THIRD]
+
+
+def test_making_partitions_waits_for_no_reader_and_no_writer(new_farm: Farm) -> None:
+    reach(new_farm, last_seq=1)
+    with new_farm.engine.begin() as busy:
+        busy.execute(WRITE, {"seq": 1, "age": timedelta(0)})
+        busy.execute(text("SELECT count(*) FROM events"))
+
+        made = new_farm.do(partitions.make_ahead)
+
+    assert made == [THIRD]
+
+
+def test_a_full_partition_older_than_the_time_to_keep_is_dropped(new_farm: Farm) -> None:
+    write(new_farm, MILLION, age=timedelta(days=31))
+    write(new_farm, MILLION + 1)
+    reach(new_farm, last_seq=MILLION + 1)
+
+    assert drop(new_farm) == [FIRST]
+    assert new_farm.do(partitions.known) == [SECOND]
+    assert new_farm.do(events.oldest_seq) == MILLION + 1
+
+
+def test_a_partition_whose_last_event_is_young_is_kept_whole(new_farm: Farm) -> None:
+    write(new_farm, 1, age=timedelta(days=99))
+    write(new_farm, MILLION, age=timedelta(days=29))
+    write(new_farm, MILLION + 1)
+    reach(new_farm, last_seq=MILLION + 1)
+
+    assert drop(new_farm) == []
+    assert new_farm.do(events.oldest_seq) == 1
+
+
+def test_a_partition_behind_the_newest_events_to_keep_is_dropped_whatever_its_age(new_farm: Farm) -> None:
+    write(new_farm, MILLION)
+    write(new_farm, MILLION + 2)
+    reach(new_farm, last_seq=MILLION + 2)
+
+    kept = drop(new_farm, keep_count=3)
+    dropped = drop(new_farm, keep_count=2)
+
+    assert (kept, dropped) == ([], [FIRST])
+
+
+def test_events_that_are_not_on_the_stream_yet_are_kept_whatever_their_age(new_farm: Farm) -> None:
+    write(new_farm, MILLION, age=timedelta(days=99))
+    write(new_farm, MILLION + 1, age=timedelta(days=99))
+    reach(new_farm, last_seq=MILLION + 1, published_seq=MILLION - 1)
+
+    assert drop(new_farm, keep_count=1) == []
+
+
+def test_the_partition_that_is_being_filled_is_never_dropped(new_farm: Farm) -> None:
+    write(new_farm, 5, age=timedelta(days=99))
+    reach(new_farm, last_seq=5)
+
+    assert drop(new_farm, keep_count=1) == []
+    assert new_farm.do(partitions.known) == [FIRST, SECOND]
+
+
+def test_a_cursor_into_a_dropped_partition_is_too_old(new_farm: Farm) -> None:
+    write(new_farm, MILLION, age=timedelta(days=31))
+    write(new_farm, MILLION + 1)
+    reach(new_farm, last_seq=MILLION + 1)
+    drop(new_farm)
+
+    with pytest.raises(CursorTooOld) as raised:
+        new_farm.do(lambda conn: events.read(conn, after="1-5", limit=10, by=Filter()))
+
+    assert raised.value.oldest == f"1-{MILLION}"
+
+
+def test_dropping_gives_up_soon_when_somebody_reads_for_long_and_is_done_later(new_farm: Farm) -> None:
+    write(new_farm, MILLION, age=timedelta(days=31))
+    write(new_farm, MILLION + 1)
+    reach(new_farm, last_seq=MILLION + 1)
+    with new_farm.engine.begin() as reader:
+        reader.execute(text("SELECT count(*) FROM events"))
+
+        with pytest.raises(OperationalError, match="lock timeout"):
+            drop(new_farm)
+
+    assert drop(new_farm) == [FIRST]
