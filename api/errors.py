@@ -243,7 +243,8 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
     log_.error("request_failed", path=request.url.path, error=type(error).__name__)
     detail = f"This is a defect of the server: quote request id {request_id} when you report it."
     body = _body(500, "internal", "Internal error", detail, request.url.path)
-    return answer(body, {"X-Request-ID": request_id})
+    # uvicorn closes the connection of an app that raised: a client that is not told would send its next call into it.
+    return answer(body, {"X-Request-ID": request_id, "Connection": "close"})
 
 
 def _body(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from domain import db, locks, log
 from domain.errors import DatabaseUnavailable, Overloaded, Refusal
@@ -171,16 +170,14 @@ class GroupCommit:
             try:
                 with self.engine.connect() as conn:
                     return verb(conn, requests)
-            except SQLAlchemyError as error:
+            except Exception as error:  # psycopg2 refuses some values itself, with errors of Python
                 if db.unavailable(error):
                     log_.warning("lane_lost_connection", tries_left=left, requests=len(requests))
                 elif len(requests) > 1:
                     return [self._execute([request])[0] for request in requests]
                 else:
+                    log_.exception("lane_failed")
                     return [error]
-            except Exception as error:
-                log_.exception("lane_failed", requests=len(requests))
-                return [error] * len(requests)
         return [DatabaseUnavailable() for _ in requests]
 
     def _hand_out(self, answered: Sequence[tuple[_Call, Outcome]]) -> None:

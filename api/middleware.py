@@ -46,6 +46,8 @@ class Observer:
             return
         status = 500
         started = time.perf_counter()
+        # Bound until the next request begins, not cleared at the end: a defect is logged further out.
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=correlation_id.get())
 
         async def observe(message: Message) -> None:
@@ -61,7 +63,6 @@ class Observer:
             route = _route(scope)
             self._metrics.request(method=scope["method"], route=route, status=status, seconds=seconds)
             log_.info("http_request", method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
-            structlog.contextvars.clear_contextvars()
 
 
 def _announced(scope: Scope) -> int:

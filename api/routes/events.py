@@ -8,12 +8,15 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api import responses
 from api.paths import BASE
 from api.schemas import EventsQuery
 from api.services import Provided, Services
 from domain import events
+from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
+FEED: responses.Responses = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}}
 POLL_SECONDS = 0.1
 
 router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
@@ -23,7 +26,7 @@ router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
     "",
     summary="Events in order, after a cursor",
     response_class=Response,
-    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}},
+    responses=FEED | responses.describe(CursorMalformed, CursorTooOld, CursorUnknown),
 )
 @router.get("/", include_in_schema=False)
 async def read(query: Annotated[EventsQuery, Query()], request: Request, services: Provided) -> Response:

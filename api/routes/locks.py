@@ -6,18 +6,32 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api import lock_reads
+from api import lock_reads, responses
 from api.paths import BASE
 from api.principals import Caller
 from api.schemas import AcquiredOut, AcquireIn, LockQuery, LockStateOut, ReleasedOut, ReleaseIn, RenewedOut, RenewIn
 from api.services import Provided
+from domain.errors import (
+    CoolingDown,
+    LeaseLost,
+    LifetimeExceeded,
+    LockHeld,
+    NotLockHolder,
+    SealBroken,
+    UserNotFound,
+    UserQuarantined,
+)
 from domain.locks import Acquire, Grant, Release, Renew
 from domain.sealing import KeyRing
 
 router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 
 
-@router.post("/acquire_lock", summary="Take the lock of this user")
+@router.post(
+    "/acquire_lock",
+    summary="Take the lock of this user",
+    responses=responses.describe(UserNotFound, LockHeld, UserQuarantined, CoolingDown, LeaseLost, SealBroken),
+)
 async def acquire(
     user_id: UUID, services: Provided, caller: Caller, response: Response, body: AcquireIn | None = None
 ) -> AcquiredOut:
@@ -42,7 +56,11 @@ async def acquire(
     )
 
 
-@router.post("/renew_lock", summary="Set a new expiry for a lease in force")
+@router.post(
+    "/renew_lock",
+    summary="Set a new expiry for a lease in force",
+    responses=responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
+)
 async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller) -> RenewedOut:
     request = Renew(
         user_id=user_id,
@@ -57,7 +75,11 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller
     return RenewedOut.of(renewal.user, lease_id=renewal.lease_id, server_time=renewal.user.seen_at)
 
 
-@router.post("/release_lock", summary="Give this user back")
+@router.post(
+    "/release_lock",
+    summary="Give this user back",
+    responses=responses.describe(UserNotFound, LeaseLost, NotLockHolder),
+)
 async def release(user_id: UUID, services: Provided, caller: Caller, body: ReleaseIn | None = None) -> ReleasedOut:
     wish = body or ReleaseIn()
     request = Release(
@@ -72,7 +94,12 @@ async def release(user_id: UUID, services: Provided, caller: Caller, body: Relea
     return ReleasedOut.of(outcome.user, released=outcome.released)
 
 
-@router.get("/lock", summary="Whether this user is locked, and by whom", response_model_exclude_unset=True)
+@router.get(
+    "/lock",
+    summary="Whether this user is locked, and by whom",
+    response_model_exclude_unset=True,
+    responses=responses.describe(UserNotFound),
+)
 async def look(
     user_id: UUID, query: Annotated[LockQuery, Query()], services: Provided, caller: Caller, response: Response
 ) -> LockStateOut:

@@ -11,9 +11,15 @@ from api.services import Provided
 router = APIRouter(tags=["operations"])
 
 UNAVAILABLE = 503
+NO_POSTGRES: dict[int | str, dict[str, Any]] = {
+    UNAVAILABLE: {
+        "description": "Postgres does not answer, or its schema is too old",
+        "content": {"application/json": {}},
+    }
+}
 
 
-@router.get("/health", summary="The state of the service and of what it depends on")
+@router.get("/health", summary="The state of the service and of what it depends on", responses=NO_POSTGRES)
 async def health(services: Provided) -> JSONResponse:
     """`degraded` is still 200: without Redis or the worker locking goes on. Only without Postgres it is 503."""
     status, checks = services.monitor.report()
@@ -26,7 +32,7 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Whether Postgres answers and its schema is current")
+@router.get("/readyz", summary="Whether Postgres answers and its schema is current", responses=NO_POSTGRES)
 async def readyz(services: Provided) -> JSONResponse:
     ready = services.monitor.ready()
     return JSONResponse({"status": "ok" if ready else "unavailable"}, 200 if ready else UNAVAILABLE)

@@ -8,13 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from api import errors
+from api import errors, responses
 from api.paths import BASE
 from api.principals import Caller
 from api.schemas import BatchOut, HistoryQuery, UserIn, UserOut, UsersQuery
 from api.services import Provided
 from domain import events, users
-from domain.errors import Refusal
+from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserNotFound
 from domain.snapshots import User
 
 BATCH_MOST = 1_000
@@ -23,7 +23,12 @@ ROWS_SCHEMA = {"type": "array", "maxItems": BATCH_MOST, "items": {"$ref": "#/com
 router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
 
 
-@router.post("/", status_code=201, summary="Create a user")
+@router.post(
+    "/",
+    status_code=201,
+    summary="Create a user",
+    responses=responses.describe(LoginTaken, SealingUnconfigured),
+)
 @router.post("", status_code=201, include_in_schema=False)
 async def create(body: UserIn, response: Response, services: Provided) -> UserOut:
     user = await services.database.run(users.create, new=_new(body), ring=services.ring)
@@ -31,7 +36,11 @@ async def create(body: UserIn, response: Response, services: Provided) -> UserOu
     return UserOut.of(user)
 
 
-@router.post("/batch", summary="Create up to 1,000 users; a bad row never fails its neighbours")
+@router.post(
+    "/batch",
+    summary="Create up to 1,000 users; a bad row never fails its neighbours",
+    responses=responses.describe(),
+)
 async def create_batch(
     body: Annotated[list[Any], Body(min_length=1, max_length=BATCH_MOST), WithJsonSchema(ROWS_SCHEMA)],
     request: Request,
@@ -44,7 +53,7 @@ async def create_batch(
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 
 
-@router.get("/", summary="List users, in the order of their logins")
+@router.get("/", summary="List users, in the order of their logins", responses=responses.describe(CursorMalformed))
 @router.get("", include_in_schema=False)
 async def find(
     query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Caller
@@ -57,12 +66,16 @@ async def find(
     return [UserOut.of(user) for user in page.users]
 
 
-@router.get("/{user_id}", summary="One user")
+@router.get("/{user_id}", summary="One user", responses=responses.describe(UserNotFound))
 async def get(user_id: UUID, services: Provided, caller: Caller) -> UserOut:
     return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
 
 
-@router.get("/{user_id}/events", summary="One user's history as CloudEvents, newest first")
+@router.get(
+    "/{user_id}/events",
+    summary="One user's history as CloudEvents, newest first",
+    responses=responses.describe(CursorMalformed),
+)
 async def history(
     user_id: UUID, query: Annotated[HistoryQuery, Query()], request: Request, response: Response, services: Provided
 ) -> list[dict[str, Any]]:

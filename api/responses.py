@@ -1,0 +1,38 @@
+"""What the OpenAPI document says of refusals: taken from the table that answers them, so that the two agree."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.errors import MEDIA_TYPE, TABLE
+from domain.errors import DatabaseUnavailable, Overloaded, Refusal
+
+Responses = dict[int | str, dict[str, Any]]
+
+EVERYWHERE = (DatabaseUnavailable, Overloaded)
+
+
+class Problem(BaseModel):
+    """RFC 9457; further members by `type`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="`urn:botfarm:problem:` and the slug: what programs tell problems apart by")
+    title: str
+    status: int
+    detail: str = Field(description="What happened and what to do, for people")
+    instance: str
+
+
+SCHEMA = Problem.model_json_schema()
+
+
+def describe(*refusals: type[Refusal]) -> Responses:
+    """The `responses` of a route that may refuse so; invalid input and a database that is away may come anywhere."""
+    told = {422: ["Invalid request (`invalid-request`, with `errors`)"]}
+    for problem in (TABLE[kind] for kind in (*refusals, *EVERYWHERE)):
+        told.setdefault(problem.status, []).append(f"{problem.title} (`{problem.slug}`)")
+    return {
+        status: {"description": "; ".join(kinds), "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
+        for status, kinds in sorted(told.items())
+    }

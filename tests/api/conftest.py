@@ -1,0 +1,97 @@
+"""Farms to test from the outside, and servers of one's own to mistreat."""
+
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from domain import db, schema, sealing
+from domain.settings import Settings
+from standalone import places
+from standalone.postgres import Postgres
+from standalone.valkey import Valkey
+from tests.api.farms import Farm, farming
+from tests.api.logs import logging_to
+from tests.api.servers import ApiProcess
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_logs() -> Iterator[None]:
+    """Log in JSON: structlog unconfigured draws tracebacks in colour, which takes seconds."""
+    with logging_to(sys.stderr):
+        yield
+
+
+@pytest.fixture(scope="session")
+def farm(
+    admin_engine: Engine, template: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    """One farm for all tests that look at nothing but their own users."""
+    name = f"botfarm_farm_{uuid.uuid4().hex[:12]}"
+    keys = tmp_path_factory.mktemp("farm") / "secret.keys"
+    sealing.make_file(keys)
+    with admin_engine.connect() as conn:
+        conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    settings = Settings(
+        database_url=make_url(admin_engine.url).set(database=name).render_as_string(hide_password=False),
+        redis_url=redis_url,
+        redis_prefix=f"{name}:",
+        secret_keys_file=str(keys),
+    )
+    with farming(settings) as farm:
+        yield farm
+    with admin_engine.connect() as conn:
+        conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def user(farm: Farm) -> dict[str, Any]:
+    """A free user of the shared farm, with the password `s3cret`."""
+    return farm.new_user(password="s3cret")
+
+
+@pytest.fixture
+def user_id(user: dict[str, Any]) -> str:
+    return str(user["id"])
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[Farm]:
+    """A farm of this test alone, empty at first."""
+    with farming(settings) as farm:
+        yield farm
+
+
+@pytest.fixture
+def process(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
+    """`python -m api` on this test's database, not yet started."""
+    process = ApiProcess(settings, tmp_path / "api.log")
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A Redis-protocol server of this test alone, running."""
+    server = Valkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """A database server of this test alone, running, with the schema in its database."""
+    data_dir = tmp_path / "postgres"
+    server = Postgres(data_dir)
+    server.start()
+    engine = db.engine(server.url(), patience_seconds=None)
+    schema.upgrade(engine)
+    engine.dispose()
+    yield server
+    server.kill()
+    places.discard(data_dir)

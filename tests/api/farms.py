@@ -1,0 +1,98 @@
+"""A farm as a test sees it: the API over HTTP from the outside, and its database for what HTTP does not show."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy import Engine, text
+
+from api.main import create_app
+from domain import db, outbox
+from domain.settings import Settings
+from tests.api.servers import serving
+
+USERS = "/api/v1/users"
+EVENTS = "/api/v1/events"
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+LAPSE = """
+UPDATE users SET locktime = locktime - shift, lock_expires_at = lock_expires_at - shift,
+    available_at = available_at - shift
+FROM (SELECT id, lock_expires_at - clock_timestamp() + interval '1 second' AS shift FROM users) s
+WHERE users.id = s.id AND users.id = :user_id
+"""
+CHANGES = """
+SELECT type, user_id, lock_version FROM events WHERE user_id = :user_id
+UNION ALL SELECT type, user_id, lock_version FROM outbox WHERE user_id = :user_id ORDER BY lock_version
+"""
+
+
+@dataclass
+class Farm:
+    """`client` speaks to the served `app`; `engine` goes straight to its database."""
+
+    app: FastAPI
+    settings: Settings
+    client: httpx.Client
+    engine: Engine
+
+    @property
+    def url(self) -> str:
+        return str(self.client.base_url)
+
+    def new_user(self, **fields: Any) -> dict[str, Any]:
+        """A user that was just created, with a login of its own unless one is given."""
+        answer = self.client.post(f"{USERS}/", json={"login": f"bot-{uuid.uuid4().hex}", **fields})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def user(self, user_id: str) -> dict[str, Any]:
+        return dict(self.client.get(f"{USERS}/{user_id}").json())
+
+    def acquire(self, user_id: str, **body: Any) -> httpx.Response:
+        return self.client.post(f"{USERS}/{user_id}/acquire_lock", json=body)
+
+    def renew(self, user_id: str, **body: Any) -> httpx.Response:
+        return self.client.post(f"{USERS}/{user_id}/renew_lock", json=body)
+
+    def release(self, user_id: str, **body: Any) -> httpx.Response:
+        return self.client.post(f"{USERS}/{user_id}/release_lock", json=body)
+
+    def lock(self, user_id: str, **query: Any) -> httpx.Response:
+        return self.client.get(f"{USERS}/{user_id}/lock", params=query)
+
+    def execute(self, statement: str, **values: Any) -> None:
+        with self.engine.begin() as conn:
+            conn.execute(text(statement), values)
+
+    def lapse(self, user_id: str) -> None:
+        """Let the user's lock have ended a second ago, as if its whole life had been that much earlier."""
+        self.execute(LAPSE, user_id=user_id)
+
+    def publish(self) -> None:
+        """Number every change, as the relay would."""
+        moved = 1
+        while moved:
+            with self.engine.begin() as conn:
+                moved = outbox.sequence(conn)
+
+    def changes(self, user_id: str) -> list[str]:
+        """The kinds of the user's events, in order and without gaps, numbered already or not."""
+        with self.engine.begin() as conn:
+            rows = conn.execute(text(CHANGES), {"user_id": user_id}).all()
+        assert [row.lock_version for row in rows] == list(range(1, len(rows) + 1))
+        return [row.type.removeprefix("botfarm.").removesuffix(".v1") for row in rows]
+
+
+@contextlib.contextmanager
+def farming(settings: Settings) -> Iterator[Farm]:
+    """A farm with these settings, served until the end of the block."""
+    app = create_app(settings)
+    engine = db.engine(settings.database_url, patience_seconds=30)
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+        yield Farm(app, settings, client, engine)
+    engine.dispose()

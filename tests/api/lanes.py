@@ -1,0 +1,110 @@
+"""A group commit of a test's own, and what it takes to catch it in the middle of its work."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, text
+
+from api.group_commit import GroupCommit, Outcome
+from domain import db, users
+from domain.locks import Acquire
+from domain.sealing import KeyRing
+from domain.snapshots import User
+from tests.api.servers import eventually
+
+T = TypeVar("T")
+BUSY = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'lane' AND state = 'active' AND wait_event_type = 'Lock'
+"""
+
+
+@dataclass
+class Lanes:
+    """`commits` on a database of this test; `batches` are the outcomes of each, as they were told after the commit."""
+
+    commits: GroupCommit
+    engine: Engine
+    batches: list[Sequence[Outcome]] = field(default_factory=list)
+
+    def new_users(self, count: int) -> list[uuid.UUID]:
+        new = [users.NewUser(login=f"bot-{uuid.uuid4().hex}") for _ in range(count)]
+        with self.engine.begin() as conn:
+            made = users.create_many(conn, new=new, ring=KeyRing())
+        return [user.id for user in made if isinstance(user, User)]
+
+    def user(self, user_id: uuid.UUID) -> User:
+        with self.engine.begin() as conn:
+            return users.get(conn, user_id=user_id)
+
+    def events(self, user_id: uuid.UUID) -> list[str]:
+        """The kinds of the user's lock events, with the reason where there is one."""
+        statement = "SELECT type, data->>'reason' AS reason FROM outbox WHERE user_id = :user_id ORDER BY id"
+        with self.engine.begin() as conn:
+            rows = conn.execute(text(statement), {"user_id": user_id}).all()
+        kinds = [row.type.split(".")[2] + (f" {row.reason}" if row.reason else "") for row in rows]
+        return kinds[1:]
+
+    @contextlib.contextmanager
+    def held(self, user_id: uuid.UUID) -> Iterator[None]:
+        """The user's row, locked by somebody else until the end of the block."""
+        with self.engine.begin() as conn:
+            conn.execute(text("SELECT FROM users WHERE id = :id FOR UPDATE"), {"id": user_id})
+            yield
+
+    def busy(self) -> list[int]:
+        """The backends of the lanes that wait for a row."""
+        with self.engine.begin() as conn:
+            return list(conn.execute(text(BUSY)).scalars())
+
+    def kill(self, pids: Sequence[int]) -> None:
+        with self.engine.begin() as conn:
+            for pid in pids:
+                conn.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+    async def stuck(self, count: int = 1) -> None:
+        """Return when so many lanes wait for a row."""
+        assert await asyncio.to_thread(eventually, lambda: len(self.busy()) == count)
+
+
+@contextlib.contextmanager
+def running(database_url: str, *, lanes: int = 1, **options: Any) -> Iterator[Lanes]:
+    """Lanes at work until the end of the block."""
+    wired = db.engine(database_url, pool_size=lanes + 1, autocommit=True, patience_seconds=30, name="lane")
+    engine = db.engine(database_url, pool_size=10, patience_seconds=30)
+    started = Lanes(GroupCommit(wired, lanes=lanes, **options), engine)
+    if "after_commit" not in options:
+        started.commits.after_commit = started.batches.append
+    started.commits.start()
+    try:
+        yield started
+    finally:
+        started.commits.close()
+        wired.dispose()
+        engine.dispose()
+    assert [thread for thread in started.commits._threads if thread.is_alive()] == []
+
+
+def acquire(user_id: uuid.UUID, **changes: Any) -> Acquire:
+    fields: dict[str, Any] = {
+        "lease_id": uuid.uuid4(),
+        "principal": "anonymous",
+        "owner": "anonymous",
+        "ttl": timedelta(minutes=15),
+    }
+    return Acquire(user_id=user_id, **{**fields, **changes})
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end, but not for ever."""
+    return asyncio.run(asyncio.wait_for(work, 30))
+
+
+async def outcomes(*calls: Awaitable[Any]) -> list[Any]:
+    """What each call returned or raised, in order."""
+    return list(await asyncio.gather(*calls, return_exceptions=True))

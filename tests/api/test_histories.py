@@ -1,0 +1,63 @@
+"""One user's events, newest first."""
+
+import re
+
+import pytest
+
+from tests.api.cloudevents import faults
+from tests.api.farms import NOBODY, USERS, Farm
+from tests.api.test_events import LIFE, a_whole_life, types
+
+LINK = re.compile(r'<([^>]+)>; rel="next"')
+
+
+def test_a_history_is_newest_first_and_holds_nobody_else(farm: Farm) -> None:
+    user_id = a_whole_life(farm)
+    a_whole_life(farm)
+
+    answer = farm.client.get(f"{USERS}/{user_id}/events")
+
+    assert types(answer) == LIFE[::-1]
+    assert {event["subject"] for event in answer.json()} == {f"users/{user_id}"}
+    assert [faults(event) for event in answer.json()] == [[]] * len(LIFE)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 8, 9])
+def test_the_pages_hold_every_event_once(farm: Farm, limit: int) -> None:
+    user_id = a_whole_life(farm)
+    a_whole_life(farm)
+
+    pages = [farm.client.get(f"{USERS}/{user_id}/events", params={"limit": limit})]
+    while link := pages[-1].headers.get("Link"):
+        found = LINK.fullmatch(link)
+        assert found
+        pages.append(farm.client.get(found[1]))
+
+    assert [kind for page in pages for kind in types(page)] == LIFE[::-1]
+
+
+def test_after_is_a_cursor_and_older_events_follow(farm: Farm) -> None:
+    user_id = a_whole_life(farm)
+    third = farm.client.get(f"{USERS}/{user_id}/events").json()[2]
+
+    older = farm.client.get(f"{USERS}/{user_id}/events", params={"after": third["cursor"]})
+
+    assert types(older) == LIFE[::-1][3:]
+
+
+def test_a_user_nobody_knows_has_no_history(farm: Farm) -> None:
+    answer = farm.client.get(f"{USERS}/{NOBODY}/events")
+
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+def test_a_malformed_cursor_is_a_bad_request(farm: Farm, user_id: str) -> None:
+    answer = farm.client.get(f"{USERS}/{user_id}/events", params={"after": "yesterday"})
+
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:botfarm:problem:cursor-malformed"
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "x"])
+def test_a_limit_is_1_to_1000(farm: Farm, user_id: str, limit: str) -> None:
+    assert farm.client.get(f"{USERS}/{user_id}/events", params={"limit": limit}).status_code == 422

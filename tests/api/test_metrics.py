@@ -1,0 +1,74 @@
+"""What Prometheus is told."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.api.farms import NOBODY, USERS, Farm
+from tests.api.servers import eventually
+
+
+def figures(farm: Farm) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and its labels' values, in the order of the labels' names."""
+    answer = farm.client.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_requests_are_counted_by_method_route_and_status(served: Farm) -> None:
+    for _ in range(3):
+        served.client.get(f"{USERS}/{NOBODY}")
+    served.client.post(f"{USERS}/", json={})
+
+    told = figures(served)
+
+    assert told["botfarm_http_requests_total", "GET", f"{USERS}/{{user_id}}", "404"] == 3
+    assert told["botfarm_http_requests_total", "POST", f"{USERS}/", "422"] == 1
+    assert told["botfarm_http_request_seconds_count", "GET", f"{USERS}/{{user_id}}"] == 3
+
+
+def test_paths_nobody_serves_share_one_label(served: Farm) -> None:
+    for path in ("/a", "/b", f"{USERS}/x/y/z"):
+        served.client.get(path)
+
+    assert figures(served)["botfarm_http_requests_total", "GET", "unknown", "404"] == 3
+
+
+def test_outcomes_of_lock_changes_are_counted(served: Farm) -> None:
+    user_id = served.new_user()["id"]
+    lease_id = served.acquire(user_id, lease_id=NOBODY).json()["lease_id"]
+    served.acquire(user_id, lease_id=lease_id)
+    served.acquire(user_id)
+    served.renew(user_id, lease_id=lease_id)
+    served.release(user_id)
+    served.release(user_id)
+
+    expected = ("granted", "granted-again", "LockHeld", "renewed", "released", "already-free")
+    assert eventually(lambda: ("botfarm_lock_outcomes_total", "already-free") in figures(served))
+    told = figures(served)
+    assert {name: told["botfarm_lock_outcomes_total", name] for name in expected} == dict.fromkeys(expected, 1)
+
+
+def test_the_figures_of_the_last_check_are_there(served: Farm) -> None:
+    served.new_user()
+
+    assert eventually(lambda: figures(served).get(("botfarm_outbox_pending",)) == 1)
+    told = figures(served)
+    assert told[("botfarm_postgres_up",)] == 1
+    assert told[("botfarm_epoch",)] == 1
+    assert told[("botfarm_relay_lag",)] == 0
+    assert told[("botfarm_lane_waiting",)] == 0
+
+
+@pytest.mark.parametrize("secret", ["s3cret", NOBODY])
+def test_no_label_holds_what_callers_sent(served: Farm, secret: str) -> None:
+    user_id = served.new_user(login="metered", password="s3cret")["id"]
+    served.acquire(user_id, lease_id=NOBODY, owner="s3cret")
+
+    told = served.client.get("/metrics").text
+
+    assert secret not in told
+    assert user_id not in told
