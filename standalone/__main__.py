@@ -8,7 +8,7 @@ from typing import NoReturn
 from standalone import folders, options
 from standalone.errors import StandaloneError
 from standalone.farms import Farm
-from standalone.output import complain, say
+from standalone.output import accept_any_encoding, complain, say
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -18,9 +18,10 @@ class StopAsked(BaseException):
 
 
 def main(arguments: list[str] | None = None) -> int:
+    accept_any_encoding()
     try:
-        chosen = options.parse(arguments)
         _listen_to_signals()
+        chosen = options.parse(arguments)
         with folders.temporary() if chosen.ephemeral else folders.lasting(chosen.data_dir) as data_dir:
             _run(Farm(chosen, data_dir=data_dir))
     except StopAsked:

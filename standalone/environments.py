@@ -29,7 +29,7 @@ def complete(
 
 
 def key_file(options: Options, *, data_dir: Path) -> dict[str, str]:
-    """The sealing keys lie in the data folder, unless whoever starts us has keys."""
-    if options.settings.secret_keys or options.settings.secret_keys_file:
-        return {}
-    return {"BOTFARM_SECRET_KEYS_FILE": str(data_dir / "secret.keys")}
+    """The sealing keys lie in the data folder, unless whoever starts us has keys or a place for them."""
+    if options.settings.secret_keys_file:
+        return {"BOTFARM_SECRET_KEYS_FILE": options.settings.secret_keys_file}
+    return {} if options.settings.secret_keys else {"BOTFARM_SECRET_KEYS_FILE": str(data_dir / "secret.keys")}

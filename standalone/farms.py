@@ -35,13 +35,14 @@ class Farm:
         self._postgres: Postgres | None = None
         self._database_url = options.settings.database_url
         self._redis_url = options.settings.redis_url
+        self._has_told = False
 
     def start(self) -> None:
         """Return when everything answers. Raises StandaloneError."""
-        _ = self._api, self._worker  # a port that cannot be had is told before anything has begun
         if living := leftovers.noted(self._pids_file):
             with step("waiting for the end of an earlier run"):
                 leftovers.see_out(living)
+        _ = self._api, self._worker  # a port that cannot be had is told before anything has begun
         self._start_servers()
         with step("migrating the database"):
             self._migrate()
@@ -55,12 +56,13 @@ class Farm:
         Supervisor(list(self._parts.values()), changed=self._tell).watch()
 
     def stop(self) -> None:
-        if self._options.ready_file is not None:
+        if self._has_told and self._options.ready_file is not None:
             self._options.ready_file.unlink(missing_ok=True)
         for part in reversed(self._parts.values()):
             with step(f"stopping {part.name}"):
                 part.stop()
-        self._pids_file.unlink(missing_ok=True)
+        if self._parts:
+            self._pids_file.unlink(missing_ok=True)
 
     @cached_property
     def _api(self) -> Address:
@@ -154,6 +156,7 @@ class Farm:
             "worker_url": self._worker.url,
             "pids": {"standalone": os.getpid(), **self._pids()},
         }
+        self._has_told = True
         files.write(self._options.ready_file, json.dumps(told, indent=2) + "\n")
 
     def _greet(self) -> None:

@@ -1,12 +1,21 @@
 """What the terminal shows. A terminal that went away never stops the stopping."""
 
 import contextlib
+import io
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import TextIO
 
 from standalone.errors import StandaloneError
+
+
+def accept_any_encoding() -> None:
+    """Show what the terminal's encoding lacks as `?`, rather than fail at it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str = "") -> None:
@@ -37,6 +46,16 @@ def step(what: str) -> Iterator[None]:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
+    try:
         stream.write(text)
         stream.flush()
+    except (OSError, ValueError):
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let the rest go nowhere, else Python complains at its end about what it could not write."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

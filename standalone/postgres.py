@@ -32,6 +32,8 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
     "logging_collector": "off",
+    "log_min_error_statement": "panic",  # psycopg2 writes values into statements, lease ids among them
+    "log_error_verbosity": "terse",  # and a failing row is shown in the detail
     "cluster_name": "botfarm",
 }
 INITDB_OPTIONS = (
@@ -53,11 +55,8 @@ class Postgres(Server):
     """
 
     start_seconds = 60.0  # after kill -9 of a busy server it replays its log first
-    stop_seconds: ClassVar = {
-        signal.SIGINT: 30.0,
-        signal.SIGQUIT: 5.0,
-    }  # fast: ends sessions, writes a checkpoint; then immediate
-    parting_signal = signal.SIGINT
+    parting_signal = signal.SIGINT  # "fast": sessions end, a checkpoint is written
+    stop_seconds: ClassVar = {signal.SIGINT: 30.0, signal.SIGQUIT: 5.0}
 
     def __init__(self, data_dir: Path, port: int = 0) -> None:
         super().__init__("Postgres", data_dir=data_dir, port=port)

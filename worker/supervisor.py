@@ -76,6 +76,7 @@ class Supervisor:
 
     def _bury(self, pid: int) -> None:
         mark_process_dead(pid, self._counters)  # type: ignore[no-untyped-call]
+        Path(self._counters).mkdir(mode=0o700, exist_ok=True)  # cleaners of /tmp take what is old, and none could start
 
     def _stop(self) -> None:
         log_.info("worker_stopping")

@@ -75,6 +75,17 @@ def test_commits_are_on_disk_before_they_are_answered(serving: Postgres) -> None
     assert shown == [("on", "on")]
 
 
+def test_a_failing_statement_leaves_none_of_its_values_in_the_log(serving: Postgres) -> None:
+    asked(serving, "CREATE TABLE checked (lease text CHECK (lease = ''))")
+
+    with pytest.raises(psycopg2.IntegrityError):
+        asked(serving, "INSERT INTO checked VALUES ('a-lease-id')")
+
+    log = serving.log.read_text()
+    assert "violates check constraint" in log
+    assert "a-lease-id" not in log
+
+
 def test_the_database_is_utf8_and_sorts_by_code_point(serving: Postgres) -> None:
     assert asked(serving, "SHOW server_encoding") == [("UTF8",)]
     assert asked(serving, "SELECT 'B' < 'a', lower('Ä')") == [(True, "ä")]

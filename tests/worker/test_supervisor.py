@@ -97,6 +97,7 @@ def _environment(settings: Settings, **more: str) -> dict[str, str]:
         "REDIS_URL": settings.redis_url,
         "BOTFARM_REDIS_PREFIX": settings.redis_prefix,
         "BOTFARM_WORKER_PORT": "0",
+        "TMPDIR": str(Path(settings.secret_keys_file or "").parent),  # a killed supervisor leaves its counters behind
         **more,
     }
 
