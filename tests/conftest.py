@@ -26,7 +26,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = Postgres(tmp_path_factory.mktemp("postgres"))
     server.start()
     yield server.url("postgres")
-    server.stop()
+    server.remove()
 
 
 @pytest.fixture(scope="session")
