@@ -2,9 +2,11 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from uuid import UUID
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import Engine, make_url, text
@@ -12,6 +14,11 @@ from sqlalchemy import Engine, make_url, text
 from domain import db
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
+
+# BOTFARM_HYPOTHESIS=long looks for hours where `short` looks for seconds. A deadline would fail on a busy machine.
+hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
+hypothesis.settings.load_profile(os.environ.get("BOTFARM_HYPOTHESIS", "short"))
 
 # Makes a farm empty far sooner than a new database would be there.
 EMPTY = """

@@ -1,5 +1,6 @@
 """A farm of users on a real database, with the verbs as a test says them: each is a transaction of its own."""
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ ORDER BY lock_version
 """)
 
 VERSIONS = text("SELECT id, lock_version FROM users WHERE id = ANY (:user_ids)")
+
+WAITING = text("""
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')
+""")
 
 # Moves a user's times back, so that `ago` have passed since its lock lapsed.
 LAPSE = text("""
@@ -175,6 +180,13 @@ class Farm:
     def picture(self, user_id: UUID) -> tuple[dict[str, Any], list[Noted]]:
         """Row and events: equal pictures mean that nothing was written in between."""
         return self.row(user_id), self.events(user_id)
+
+    def await_waiting(self) -> None:
+        """Return when a session of this farm waits for a lock that another holds."""
+        deadline = time.monotonic() + 10
+        while not self.do(lambda conn: conn.execute(WAITING).scalar_one()):
+            assert time.monotonic() < deadline, "nobody waits"
+            time.sleep(0.005)
 
     def do(self, work: Callable[[Connection], T]) -> T:
         with self.engine.begin() as conn:

@@ -14,8 +14,11 @@ from sqlalchemy import Engine, make_url, text
 
 from domain import __main__ as command
 from domain import db, schema, sealing
+from domain.sealing import KeyRing
+from tests.domain.farms import Farm
 
 SOURCES = Path(__file__).resolve().parents[2]
+ONE_MIGRATOR = 7_301_960  # as in migrations/env.py, which only Alembic can import
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -60,23 +63,28 @@ def test_migrating_an_empty_database_makes_it_current(empty_url: str, capsys: py
 
 
 def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "domain", "migrate"],
-            cwd=SOURCES,
-            env={**os.environ, "DATABASE_URL": empty_url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(3)
-    ]
+    runs = [_start(empty_url) for _ in range(3)]
 
     told = [run.communicate(timeout=60)[0] for run in runs]
 
     assert told == [f"database at revision {schema.required()}\n"] * 3
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert is_current(empty_url)
+
+
+def test_a_migration_waits_for_the_one_that_is_under_way(empty_url: str, ring: KeyRing) -> None:
+    engine = db.engine(empty_url)
+    with engine.connect() as other:
+        other.execute(text(f"SELECT pg_advisory_xact_lock({ONE_MIGRATOR})"))
+        run = _start(empty_url)
+        Farm(engine, ring).await_waiting()
+        tables = other.execute(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")).scalar_one()
+        other.commit()
+    told, _ = run.communicate(timeout=60)
+    engine.dispose()
+
+    assert tables == 0
+    assert (told, run.returncode) == (f"database at revision {schema.required()}\n", 0)
 
 
 @pytest.mark.usefixtures("empty_url")
@@ -151,3 +159,14 @@ def test_a_server_that_is_away_is_waited_for(
     assert code == 1
     assert "refused" in the_one_line(capsys)
     assert 0.2 <= time.monotonic() - began < 2.5
+
+
+def _start(database_url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "domain", "migrate"],
+        cwd=SOURCES,
+        env={**os.environ, "DATABASE_URL": database_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -96,6 +96,25 @@ def test_renewing_a_lease_that_was_taken_over_is_refused_as_expired(farm: Farm, 
     assert farm.picture(user_id) == before
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_the_note_of_a_forced_release_is_not_told_of_the_lease_after_it(
+    farm: Farm, user_id: UUID, *, taken_over: bool
+) -> None:
+    farm.hold(user_id)
+    farm.force(user_id, note="stuck")
+    lease_id = farm.hold(user_id).lease_id
+    farm.lapse(user_id)
+    if taken_over:
+        farm.hold(user_id, principal=BOB)
+    else:
+        farm.sweep()
+
+    refusal = farm.renew(user_id, lease_id)
+
+    assert isinstance(refusal, LeaseLost)
+    assert (refusal.reason, refusal.note) == ("expired", None)
+
+
 def test_renewing_an_unknown_lease_of_a_free_user_is_refused_as_unknown(farm: Farm, user_id: UUID) -> None:
     before = farm.picture(user_id)
 

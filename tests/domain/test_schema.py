@@ -14,7 +14,8 @@ from domain.users import NewUser
 # What autogenerate does not look at: defaults, checks, collations, identities, and the predicates of indexes.
 CATALOG = {
     "columns": """
-        SELECT table_name, column_name, data_type, is_nullable, collation_name, column_default, identity_generation
+        SELECT table_name, column_name, data_type, is_nullable, collation_name, identity_generation,
+            replace(column_default, $$'0'::bigint$$, '0')
         FROM information_schema.columns WHERE table_schema = 'public'""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
