@@ -8,8 +8,18 @@ from uuid import UUID
 LeaseEnd = Literal["expired", "forced", "released", "unclaimed", "unknown"]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in line the request stands that was refused for now; 1 is next."""
+
+    request_id: UUID
+    position: int
+
+
 class Refusal(Exception):  # noqa: N818  -- a refusal is a normal answer, not an error
-    """Something that was asked for and, by the rules, is not given."""
+    """Something that was asked for and, by the rules, is not given; `place` is kept for whoever waited in vain."""
+
+    place: Place | None = None
 
 
 @dataclass(eq=False)
@@ -113,3 +123,59 @@ class DatabaseUnavailable(Refusal):
 
 class Overloaded(Refusal):
     """More calls are waiting than can be served in time; nothing was done."""
+
+
+@dataclass(eq=False)
+class UserLocked(Refusal):
+    """The user cannot be deleted while somebody holds it."""
+
+    user_id: UUID
+    owner: str
+    expires_at: datetime
+
+
+@dataclass(eq=False)
+class LineAhead(Refusal):
+    """The user is free, but kept for somebody who waits in line for it."""
+
+    user_id: UUID
+
+
+class LineFull(Refusal):
+    """As many requests wait as may; nothing was done."""
+
+
+@dataclass(eq=False)
+class NoUserFree(Refusal):
+    """Enough users match, but too few are free; `position` is the place in line, 1 being next."""
+
+    request_id: UUID
+    position: int
+    retry_after_seconds: float
+
+
+@dataclass(eq=False)
+class NoMatchingUser(Refusal):
+    """The farm could never satisfy the request: only `matching` active users match, whatever their locks."""
+
+    count: int
+    matching: int
+
+
+@dataclass(eq=False)
+class RequestEnded(Refusal):
+    """The request was granted, and all its leases are over."""
+
+    request_id: UUID
+
+
+@dataclass(eq=False)
+class RequestIdReused(Refusal):
+    """The same principal asked for something else under this id."""
+
+    request_id: UUID
+
+
+@dataclass(eq=False)
+class RequestNotFound(Refusal):
+    request_id: UUID

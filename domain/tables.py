@@ -2,20 +2,23 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    Sequence,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 metadata = MetaData(
     naming_convention={
@@ -128,3 +131,56 @@ heartbeats = Table(
     Column("part", Text, primary_key=True),
     Column("seen_at", Timestamp, nullable=False),
 )
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("seen_at", Timestamp, nullable=False),
+)
+
+lock_requests = Table(
+    "lock_requests",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", UUID, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("fingerprint", UUID, nullable=False),
+    Column("selector", UUID, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("user_id", UUID),
+    Column("project_id", UUID),
+    Column("env", Text),
+    Column("domain", Text),
+    Column("labels", JSONB, nullable=False),
+    Column("projects", ARRAY(UUID)),
+    Column("count", Integer, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("ttl", Double, nullable=False),
+    Column("cooldown", Double, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("seen_at", Timestamp, nullable=False),
+    Column("home", UUID),
+    Column("satisfiable", Boolean, nullable=False, server_default=text("true")),
+    Column("granted_at", Timestamp),
+    Column("confirmed_at", Timestamp),
+    Column("keep_until", Timestamp),
+    Column("users", ARRAY(UUID)),
+    Column("leases", ARRAY(UUID)),
+    UniqueConstraint("principal", "request_id"),
+)
+places = Sequence("lock_requests_place", metadata=metadata)
+Index(
+    "lock_requests_line",
+    lock_requests.c.selector,
+    lock_requests.c.priority.desc(),
+    lock_requests.c.id,
+    postgresql_where=lock_requests.c.granted_at.is_(None),
+)
+Index(
+    "lock_requests_unconfirmed",
+    lock_requests.c.home,
+    postgresql_where=text("granted_at IS NOT NULL AND confirmed_at IS NULL"),
+)
+Index("lock_requests_keep_until", lock_requests.c.keep_until, postgresql_where=text("granted_at IS NOT NULL"))

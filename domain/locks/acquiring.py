@@ -9,10 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row
 
-from domain import snapshots
-from domain.errors import CoolingDown, LockHeld, Refusal, UserQuarantined
+from domain import lines, snapshots
+from domain.errors import CoolingDown, LineAhead, LockHeld, Refusal, UserQuarantined
 from domain.locks import steps
-from domain.outbox import lock_data
 from domain.snapshots import User
 
 
@@ -46,12 +45,12 @@ class Grant:
 
 
 ACQUIRE = f"""
-WITH req AS MATERIALIZED (
+WITH RECURSIVE req AS MATERIALIZED (
     SELECT * FROM unnest(
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(owners)s::text[],
         %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, n)
-), {steps.LOCKED}, {steps.CLOCK},
+), {steps.LOCKED}, {steps.CLOCK}, {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS},
 verdict AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
@@ -61,39 +60,13 @@ verdict AS MATERIALIZED (
             WHEN {steps.LIVE} THEN 'lock-held'
             WHEN l.status <> 'active' THEN 'user-quarantined'
             WHEN l.available_at > c.now THEN 'cooling-down'
+            WHEN {lines.kept("l")} THEN 'line-ahead'
             ELSE 'granted'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
 ), winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'granted' ORDER BY id, n
-), granted AS (
-    UPDATE users u SET
-        locktime = w.now,
-        lock_expires_at = w.now + make_interval(secs => w.ttl),
-        available_at = w.now + make_interval(secs => w.ttl + w.cooldown),
-        lock_owner = w.owner, lock_principal = w.principal, lock_metadata = w.metadata, lease_id = w.lease_id,
-        last_lease_id = coalesce(o.lease_id, o.last_lease_id),
-        last_lease_principal = coalesce(o.lock_principal, o.last_lease_principal),
-        last_lease_ended_at = coalesce(o.lock_expires_at, o.last_lease_ended_at),
-        last_lease_reason = CASE WHEN o.lease_id IS NULL THEN o.last_lease_reason ELSE 'expired' END,
-        last_lease_note = CASE WHEN o.lease_id IS NULL THEN o.last_lease_note END,
-        lock_version = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END,
-        lock_token = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END
-    FROM winner w JOIN locked o ON o.id = w.id
-    WHERE u.id = w.id
-    RETURNING u.*, w.n
-), noted AS (
-    {steps.INTO_OUTBOX}
-    SELECT id, version, type, data, locktime, lease_id, principal FROM (
-        SELECT o.id, o.lock_version + 1 AS version, 'botfarm.lock.expired.v1' AS type, g.locktime, o.lease_id,
-            o.lock_principal AS principal, {lock_data("o")} AS data
-        FROM granted g JOIN locked o ON o.id = g.id WHERE o.lease_id IS NOT NULL
-        UNION ALL
-        SELECT g.id, g.lock_version, 'botfarm.lock.acquired.v1', g.locktime, g.lease_id, g.lock_principal,
-            {lock_data("g")}
-        FROM granted g
-    ) e ORDER BY id, version
-), settled AS (
+), {steps.GRANTED}, settled AS (
     SELECT v.*, CASE
         WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
         WHEN g.lease_id = v.lease_id AND g.lock_principal = v.principal THEN 'again'
@@ -111,7 +84,7 @@ def acquire(conn: Connection, requests: Sequence[Acquire]) -> list[Grant | Refus
     `expired` for the old lease and `acquired` for the new one.
 
     Refusals: UserNotFound; LeaseLost when this lease was granted before and is over; LockHeld; UserQuarantined;
-    CoolingDown.
+    CoolingDown; LineAhead when the user is free but somebody waits in line for it.
     """
     rows = conn.exec_driver_sql(ACQUIRE, _parameters(requests)).all()
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
@@ -141,6 +114,8 @@ def _outcome(row: Row[Any], request: Acquire) -> Grant | Refusal:
             return UserQuarantined(row.wanted, row.status_reason)
         case "cooling-down":
             return CoolingDown(row.wanted, row.available_at, _seconds(row.now, row.available_at))
+        case "line-ahead":
+            return LineAhead(row.wanted)
         case _:
             return steps.common_refusal(row)
 

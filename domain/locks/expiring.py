@@ -1,5 +1,7 @@
 """Expire: tidy away the locks that lapsed and that nobody has taken over."""
 
+from uuid import UUID
+
 from sqlalchemy import Connection, text
 
 from domain.locks import steps
@@ -9,6 +11,7 @@ EXPIRE = text(f"""
 WITH locked AS MATERIALIZED (
     SELECT u.* FROM users u
     WHERE u.locktime IS NOT NULL AND u.lock_expires_at <= (SELECT clock_timestamp())
+        AND (CAST(:user_id AS uuid) IS NULL OR u.id = :user_id)
     ORDER BY u.lock_expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), {steps.CLOCK},
 lapsed AS MATERIALIZED (
@@ -38,12 +41,12 @@ FROM (SELECT lock_expires_at FROM users
 """)
 
 
-def expire(conn: Connection, *, limit: int = 500) -> int:
-    """End up to `limit` lapsed locks, each with its `expired` event; how many were ended.
+def expire(conn: Connection, *, limit: int = 500, user_id: UUID | None = None) -> int:
+    """End up to `limit` lapsed locks, or that of one user, each with its `expired` event; how many were ended.
 
     Rows that somebody else is working on are left for the next sweep, so any number of sweepers may run.
     """
-    return int(conn.execute(EXPIRE, {"limit": limit}).scalar_one())
+    return int(conn.execute(EXPIRE, {"limit": limit, "user_id": user_id}).scalar_one())
 
 
 def lapsed(conn: Connection, *, most: int = 10_000) -> tuple[int, float | None]:

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from domain.errors import LeaseLost, Refusal, UserNotFound
+from domain.outbox import lock_data
 from domain.snapshots import USER_COLUMNS
 
 LOCKED = """locked AS MATERIALIZED (
@@ -41,6 +42,38 @@ FREE = """locktime = NULL, lock_expires_at = NULL, lease_id = NULL, lock_owner =
         lock_metadata = NULL"""
 
 INTO_OUTBOX = "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, lease_id, principal)"
+
+
+# Give each `winner` (its row `id`, the lease and the moment `now`) the lock, and tell of it. The lease of a lock that
+# lapsed ends here, with its own event first.
+GRANTED = f"""granted AS (
+    UPDATE users u SET
+        locktime = w.now,
+        lock_expires_at = w.now + make_interval(secs => w.ttl),
+        available_at = w.now + make_interval(secs => w.ttl + w.cooldown),
+        lock_owner = w.owner, lock_principal = w.principal, lock_metadata = w.metadata, lease_id = w.lease_id,
+        last_lease_id = coalesce(o.lease_id, o.last_lease_id),
+        last_lease_principal = coalesce(o.lock_principal, o.last_lease_principal),
+        last_lease_ended_at = coalesce(o.lock_expires_at, o.last_lease_ended_at),
+        last_lease_reason = CASE WHEN o.lease_id IS NULL THEN o.last_lease_reason ELSE 'expired' END,
+        last_lease_note = CASE WHEN o.lease_id IS NULL THEN o.last_lease_note END,
+        lock_version = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END,
+        lock_token = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END
+    FROM winner w JOIN locked o ON o.id = w.id
+    WHERE u.id = w.id
+    RETURNING u.*, w.n
+), noted AS (
+    {INTO_OUTBOX}
+    SELECT id, version, type, data, locktime, lease_id, principal FROM (
+        SELECT o.id, o.lock_version + 1 AS version, 'botfarm.lock.expired.v1' AS type, g.locktime, o.lease_id,
+            o.lock_principal AS principal, {lock_data("o")} AS data
+        FROM granted g JOIN locked o ON o.id = g.id WHERE o.lease_id IS NOT NULL
+        UNION ALL
+        SELECT g.id, g.lock_version, 'botfarm.lock.acquired.v1', g.locktime, g.lease_id, g.lock_principal,
+            {lock_data("g")}
+        FROM granted g
+    ) e ORDER BY id, version
+)"""
 
 
 def after(changed: str) -> str:

@@ -1,0 +1,107 @@
+"""Passes over the line: who gets which users, in order, and who has users kept for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from domain import lines
+from domain.requests.granting import Gift, Handover, grant
+
+FREE_MOST = 1_000  # more free users than that are not listed once for all, but looked up for each selector
+LIST_MOST = 200  # candidates a selector; must not be less than the largest count
+
+# Transaction-scoped, so that it works behind a pooler. A statement of its own: the next one has a fresh snapshot.
+MUTEX = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))")
+
+_CANDIDATE_ROWS = f"""
+SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, p.ids
+FROM pools p CROSS JOIN LATERAL (
+    SELECT q.id, q.request_id, q.user_id, q.count, q.priority FROM lock_requests q
+    WHERE {lines.WAITING} AND q.selector = p.selector AND {lines.ATTENDED}
+    ORDER BY q.priority DESC, q.id LIMIT cardinality(p.ids)
+) w ORDER BY w.priority DESC, w.id
+"""
+_LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
+
+# All free users once, matched with each selector: best where few are free.
+NARROW = text(f"""
+WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
+    SELECT u.id, u.project_id, u.env, u.domain, u.labels, u.available_at FROM users u
+    WHERE {lines.FREE} ORDER BY u.available_at, u.id LIMIT {FREE_MOST}
+), pools AS MATERIALIZED (
+    SELECT h.selector, (array_agg(f.id ORDER BY f.available_at, f.id))[1:{LIST_MOST}] AS ids
+    FROM heads h JOIN free f ON {lines.matches("f", "h")} GROUP BY h.selector
+) {_CANDIDATE_ROWS}
+""")
+
+# For each selector its own first free users: best where many are free that nobody waits for.
+WIDE = text(f"""
+WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
+    SELECT h.selector, f.ids FROM heads h CROSS JOIN LATERAL (
+        SELECT array_agg(c.id) AS ids FROM (
+            SELECT u.id FROM users u WHERE {lines.FREE} AND {lines.matches("u", "h")}
+            ORDER BY u.available_at, u.id LIMIT {LIST_MOST}
+        ) c
+    ) f WHERE f.ids IS NOT NULL
+) {_CANDIDATE_ROWS}
+""")
+MANY_FREE = text(f"SELECT count(*) FROM (SELECT FROM users u WHERE {lines.FREE} LIMIT {FREE_MOST}) f")
+BUSY = text("SELECT EXISTS (SELECT FROM lock_requests WHERE granted_at IS NULL)")
+NEXT_RELEASE = text("""
+SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8 FROM users
+WHERE status = 'active' AND available_at > (SELECT clock_timestamp())
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass handed over; `again` when it could not look at all there was and should be followed by another."""
+
+    handovers: Sequence[Handover]
+    again: bool
+
+
+def busy(conn: Connection) -> bool:
+    """Whether anybody waits."""
+    return bool(conn.execute(BUSY).scalar_one())
+
+
+def dispatch(conn: Connection, *, home: UUID | None) -> Pass:
+    """One pass, in one short transaction; the grants to calls at `home` are confirmed in it.
+
+    The order is made by the mutex and by dealing out in line order, never by SKIP LOCKED.
+    """
+    conn.execute(MUTEX)
+    many = conn.execute(MANY_FREE).scalar_one() >= FREE_MOST
+    rows = conn.execute(WIDE if many else NARROW).all()
+    gifts, cut = deal(rows)
+    handovers = grant(conn, gifts, home=home)
+    missed = len({gift.request for gift in gifts}) > len(handovers)
+    return Pass(handovers, again=bool(handovers) and (cut or missed))
+
+
+def deal(rows: Sequence[Row[Any]]) -> tuple[list[Gift], bool]:
+    """Deal the candidates out in line order; also whether a list was cut before its requests were served.
+
+    Too few for a request: those that there are stay reserved for it, and nobody behind may have them.
+    """
+    taken: set[UUID] = set()
+    gifts: list[Gift] = []
+    for row in rows:
+        mine = [user_id for user_id in row.ids if user_id not in taken]
+        if len(mine) >= row.wanted:
+            mine = mine[: row.wanted]
+            gifts += [Gift(row.id, row.request_id, user_id, row.single is not None) for user_id in mine]
+        elif len(row.ids) >= LIST_MOST:
+            return gifts, True
+        taken.update(mine)
+    return gifts, False
+
+
+def next_release(conn: Connection) -> float | None:
+    """Seconds until the next user becomes available by itself; None when none will."""
+    seconds = conn.execute(NEXT_RELEASE).scalar_one()
+    return None if seconds is None else max(0.0, float(seconds))

@@ -1,0 +1,80 @@
+"""Tidying the line: grants that nobody fetched, places that nobody came back to, requests that are long over."""
+
+from sqlalchemy import Connection, text
+
+from domain import lines, locks
+from domain.locks import Release
+from domain.requests.granting import KEPT_FOR_REPEATS_SECONDS
+
+CONFIRM_SECONDS = 2.0  # a home that has not confirmed a grant for so long is gone
+HOME_KEPT_SECONDS = 3_600
+AT_ONCE = 200
+
+RECLAIM = text("""
+WITH due AS MATERIALIZED (
+    SELECT id FROM lock_requests
+    WHERE granted_at IS NOT NULL AND confirmed_at IS NULL
+        AND granted_at < (SELECT clock_timestamp()) - make_interval(secs => :seconds)
+    LIMIT :limit FOR UPDATE SKIP LOCKED
+)
+DELETE FROM lock_requests q USING due WHERE q.id = due.id RETURNING q.principal, q.users, q.leases
+""")
+ORPHANS = text(f"""
+WITH {lines.ALIVE}
+UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp()
+WHERE {lines.WAITING} AND q.home IS NOT NULL AND q.home NOT IN (SELECT id FROM alive)
+""")
+STALE = text(f"""
+DELETE FROM lock_requests q
+WHERE {lines.WAITING} AND q.home IS NULL
+    AND q.seen_at < (SELECT clock_timestamp()) - make_interval(secs => {lines.KEPT_SECONDS})
+""")
+SATISFIABLE = text(f"""
+WITH wishes AS MATERIALIZED (
+    SELECT DISTINCT ON (q.selector, q.count) q.* FROM lock_requests q WHERE {lines.WAITING}
+), judged AS MATERIALIZED (
+    SELECT w.selector, w.count, w.count <= (
+        SELECT count(*) FROM (
+            SELECT FROM users u WHERE u.status = 'active' AND {lines.matches("u", "w")} LIMIT w.count) m
+    ) AS satisfiable FROM wishes w
+)
+UPDATE lock_requests q SET satisfiable = j.satisfiable FROM judged j
+WHERE {lines.WAITING} AND q.selector = j.selector AND q.count = j.count AND q.satisfiable <> j.satisfiable
+""")
+OLD = text(f"""
+WITH due AS MATERIALIZED (
+    SELECT id, users, leases FROM lock_requests
+    WHERE granted_at IS NOT NULL AND keep_until < (SELECT clock_timestamp()) LIMIT :limit FOR UPDATE SKIP LOCKED
+), ends AS MATERIALIZED (
+    SELECT d.id, max(CASE WHEN u.lease_id = m.lease_id THEN u.lock_expires_at
+        WHEN u.last_lease_id = m.lease_id THEN u.last_lease_ended_at END)
+        + make_interval(secs => {KEPT_FOR_REPEATS_SECONDS}) AS keep_until
+    FROM due d CROSS JOIN LATERAL unnest(d.users, d.leases) AS m (user_id, lease_id)
+        LEFT JOIN users u ON u.id = m.user_id
+    GROUP BY d.id
+), kept AS (
+    UPDATE lock_requests q SET keep_until = e.keep_until FROM ends e
+    WHERE q.id = e.id AND e.keep_until > (SELECT clock_timestamp())
+)
+DELETE FROM lock_requests q USING ends e
+WHERE q.id = e.id AND coalesce(e.keep_until <= (SELECT clock_timestamp()), true)
+""")
+HOMES = text("DELETE FROM homes WHERE seen_at < (SELECT clock_timestamp()) - make_interval(secs => :seconds)")
+
+
+def sweep(conn: Connection) -> int:
+    """Tidy everything once; how many unfetched grants were taken back. Any number of processes may sweep."""
+    reclaimed = conn.execute(RECLAIM, {"seconds": CONFIRM_SECONDS, "limit": AT_ONCE}).all()
+    releases = [
+        Release(user_id, row.principal, lease_id, reason="unclaimed")
+        for row in reclaimed
+        for user_id, lease_id in zip(row.users, row.leases, strict=True)
+    ]
+    if releases:
+        locks.release(conn, releases)
+    conn.execute(ORPHANS)
+    conn.execute(STALE)
+    conn.execute(SATISFIABLE)
+    conn.execute(OLD, {"limit": AT_ONCE})
+    conn.execute(HOMES, {"seconds": HOME_KEPT_SECONDS})
+    return len(reclaimed)
