@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from api.schemas import LockOut
+from api.outputs import LockOut
 from domain.cache import Cache, Entry
 from domain.locks import Grant, Released, Renewal
 from domain.snapshots import User

@@ -96,6 +96,64 @@ TABLE: Mapping[type[Refusal], Problem] = {
         lambda r: {"user_id": r.user_id, "available_at": r.available_at},
         retry_after=_remaining,
     ),
+    errors.LineAhead: Problem(
+        409,
+        "line-ahead",
+        "User is kept for somebody in line",
+        _plain("The user is free, but others wait in line for it: ask with wait_seconds to join them."),
+        lambda r: {"user_id": r.user_id},
+        retry_after=_soon,
+    ),
+    errors.LineFull: Problem(
+        503,
+        "line-full",
+        "The waiting line is full",
+        _plain("Nothing was done: ask again later, or without wait_seconds."),
+        retry_after=_soon,
+    ),
+    errors.NoUserFree: Problem(
+        409,
+        "no-user-free",
+        "No user is free",
+        lambda r: f"Enough users match, but too few are free: ask again, with request_id {r.request_id}.",
+        lambda r: {"request_id": r.request_id, "position": r.position},
+        retry_after=_remaining,
+    ),
+    errors.NoMatchingUser: Problem(
+        404,
+        "no-matching-user",
+        "No such users",
+        lambda r: f"{r.count} asked for, but only {r.matching} active user(s) match: ask for less, or for others.",
+        lambda r: {"count": r.count, "matching": r.matching},
+    ),
+    errors.RequestEnded: Problem(
+        409,
+        "request-ended",
+        "Request is over",
+        _plain("All leases of this request have ended: ask anew, with another request_id."),
+        lambda r: {"request_id": r.request_id},
+    ),
+    errors.RequestIdReused: Problem(
+        409,
+        "request-id-reused",
+        "Request id was used for something else",
+        _plain("This request_id was used with other parameters: make a new one for every new request."),
+        lambda r: {"request_id": r.request_id},
+    ),
+    errors.RequestNotFound: Problem(
+        404,
+        "request-not-found",
+        "No such request",
+        lambda r: f"There is no request {r.request_id}: it was cancelled, or nobody came back to it.",
+        lambda r: {"request_id": r.request_id},
+    ),
+    errors.UserLocked: Problem(
+        409,
+        "user-locked",
+        "User is locked",
+        lambda r: f"The lock is held by {r.owner} until {utc(r.expires_at)}: wait, or delete with force and a reason.",
+        lambda r: {"user_id": r.user_id, "owner": r.owner, "expires_at": r.expires_at},
+    ),
     errors.UserQuarantined: Problem(
         409,
         "user-quarantined",
@@ -192,6 +250,8 @@ def document(refusal: Refusal, *, instance: str) -> tuple[dict[str, Any], dict[s
     problem = TABLE[type(refusal)]
     members = {name: _json(value) for name, value in problem.members(refusal).items()}
     body = _body(problem.status, problem.slug, problem.title, problem.detail(refusal), instance) | members
+    if refusal.place is not None:
+        body |= {"request_id": str(refusal.place.request_id), "position": refusal.place.position}
     if problem.retry_after is None:
         return body, {}
     seconds = min(RETRY_AFTER_MOST, max(1, math.ceil(problem.retry_after(refusal))))

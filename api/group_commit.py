@@ -23,23 +23,31 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 from sqlalchemy import Engine
 
-from domain import db, locks, log
-from domain.errors import DatabaseUnavailable, Overloaded, Refusal
-from domain.locks import Acquire, Grant, Release, Released, Renew, Renewal
+from domain import db, locks, log, requests
+from domain.errors import DatabaseUnavailable, Overloaded
+from domain.locks import Acquire, Release, Renew
+from domain.requests import Ask, Cancel, Detach, Enqueue
 
-Request = Acquire | Renew | Release
-Outcome = Grant | Renewal | Released | Refusal | Exception
+Request = Any  # a key of the verbs
+Outcome = Any  # what the verb says was done, a Refusal, or another Exception
+Verb = Callable[..., Sequence[Outcome]]
 
-VERBS: dict[type[Request], Callable[..., Sequence[Outcome]]] = {
+LOCK_VERBS: Mapping[type[Request], Verb] = {
     Acquire: locks.acquire,
     Renew: locks.renew,
     Release: locks.release,
+}
+REQUEST_VERBS: Mapping[type[Request], Verb] = {
+    Ask: requests.take,
+    Enqueue: requests.enqueue,
+    Detach: requests.detach,
+    Cancel: requests.cancel,
 }
 TRIES = 2
 UNDO_PAUSE_SECONDS = 1.0
@@ -50,43 +58,48 @@ log_ = log.get(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One caller's request, its number in the order of arrival, and where its outcome is awaited."""
+    """One caller's requests, their number in the order of arrival, and where their outcomes are awaited."""
 
-    request: Request
+    requests: Sequence[Request]
     undo: bool
     number: int
     loop: asyncio.AbstractEventLoop
-    outcome: asyncio.Future[Any]
+    outcomes: asyncio.Future[Sequence[Outcome]]
 
 
 @dataclass(eq=False, slots=True)
 class _Undo:
     """A grant that nobody waits for any more. Its statement may still be under way, so one look is not enough."""
 
-    request: Release
+    request: Release | Cancel
     tries_left: int = UNDO_TRIES
 
 
 @dataclass(eq=False)
 class GroupCommit:
-    """Executes lock changes in batches on `lanes` threads over an autocommitting engine.
+    """Executes requests in batches on `lanes` threads, each batch of one verb and in a transaction of its own.
 
-    `after_commit` is told the outcomes of each batch, once they are certain; should it fail, that is logged and
-    nothing else.
+    Where each verb is a single statement the engine should autocommit. `after_commit` is told the outcomes of each
+    batch, once they are certain; should it fail, that is logged and nothing else.
     """
 
     engine: Engine
+    verbs: Mapping[type[Request], Verb] = field(default_factory=lambda: LOCK_VERBS)
     lanes: int = 2
     capacity: int = 10_000
     batch: int = 256
     patience_seconds: float = 4.0
     after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
-    _waiting: dict[type[Request], deque[_Call]] = field(default_factory=lambda: {verb: deque() for verb in VERBS})
+    _waiting: dict[type[Request], deque[_Call]] = field(default_factory=dict)
     _undos: list[_Undo] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _undo_wanted: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._waiting = {request: deque() for request in self.verbs}
 
     def start(self) -> None:
         jobs = [self._run_lane] * self.lanes + [self._run_undos]
@@ -99,32 +112,34 @@ class GroupCommit:
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
+        self._undo_wanted.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    @overload
-    async def submit(self, request: Acquire, *, undo: bool) -> Grant: ...
-    @overload
-    async def submit(self, request: Renew) -> Renewal: ...
-    @overload
-    async def submit(self, request: Release) -> Released: ...
-    async def submit(self, request: Request, *, undo: bool = False) -> Any:
+    async def submit(self, request: Request, *, undo: bool = False) -> Outcome:
         """What became of the request, once it is committed. `undo` releases a grant that comes too late.
 
         Raises its Refusal; Overloaded when the queue is full; DatabaseUnavailable when there was no outcome in time.
         """
-        loop = asyncio.get_running_loop()
-        call = _Call(request, undo, next(self._numbers), loop, loop.create_future())
-        self._enqueue(call)
-        too_late = loop.call_later(self.patience_seconds, _give_up, call)
-        try:
-            outcome = await call.outcome
-        finally:
-            too_late.cancel()
+        (outcome,) = await self.submit_all([request], undo=undo)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    async def submit_all(self, requests: Sequence[Request], *, undo: bool = False) -> Sequence[Outcome]:
+        """The outcomes of requests of one verb that belong together: they are executed in one statement.
+
+        Refusals are among the outcomes. Raises Overloaded and DatabaseUnavailable.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(requests, undo, next(self._numbers), loop, loop.create_future())
+        self._enqueue(call)
+        too_late = loop.call_later(self.patience_seconds, _give_up, call)
+        try:
+            return await call.outcomes
+        finally:
+            too_late.cancel()
 
     def waiting(self) -> int:
         """How many requests wait for a lane."""
@@ -134,7 +149,7 @@ class GroupCommit:
         with self._changed:
             if self._closing.is_set() or self.waiting() >= self.capacity:
                 raise Overloaded
-            self._waiting[type(call.request)].append(call)
+            self._waiting[type(call.requests[0])].append(call)
             self._changed.notify()
 
     def _run_lane(self) -> None:
@@ -143,20 +158,26 @@ class GroupCommit:
                 self._serve(calls)
 
     def _next_batch(self) -> list[_Call] | None:
-        """The oldest requests of one verb, as many as fit; None when there will be no more."""
+        """The oldest calls of one verb, as many as fit; None when there will be no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing.is_set() or self.waiting())
             queues = [queue for queue in self._waiting.values() if queue]
             if not queues:
                 return None
             queue = min(queues, key=lambda calls: calls[0].number)
-            taken = [queue.popleft() for _ in range(min(self.batch, len(queue)))]
-        return [call for call in taken if not call.outcome.done()]
+            taken = [queue.popleft()]
+            size = len(taken[0].requests)
+            while queue and size + len(queue[0].requests) <= self.batch:
+                size += len(queue[0].requests)
+                taken.append(queue.popleft())
+        return [call for call in taken if not call.outcomes.done()]
 
     def _serve(self, calls: Sequence[_Call]) -> None:
-        outcomes = self._execute([call.request for call in calls])
+        outcomes = self._execute([request for call in calls for request in call.requests])
+        remaining = iter(outcomes)
+        answered = [(call, list(itertools.islice(remaining, len(call.requests)))) for call in calls]
         for loop in {call.loop for call in calls}:
-            mine = [(call, outcome) for call, outcome in zip(calls, outcomes, strict=True) if call.loop is loop]
+            mine = [(call, its) for call, its in answered if call.loop is loop]
             try:
                 loop.call_soon_threadsafe(self._hand_out, mine)
             except RuntimeError:  # that loop has ended, and its callers with it
@@ -165,10 +186,10 @@ class GroupCommit:
 
     def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One outcome a request, whatever happens."""
-        verb = VERBS[type(requests[0])]
+        verb = self.verbs[type(requests[0])]
         for left in reversed(range(TRIES)):
             try:
-                with self.engine.connect() as conn:
+                with self.engine.begin() as conn:
                     return verb(conn, requests)
             except Exception as error:  # psycopg2 refuses some values itself, with errors of Python
                 if db.unavailable(error):
@@ -180,34 +201,46 @@ class GroupCommit:
                     return [error]
         return [DatabaseUnavailable() for _ in requests]
 
-    def _hand_out(self, answered: Sequence[tuple[_Call, Outcome]]) -> None:
+    def _hand_out(self, answered: Sequence[tuple[_Call, Sequence[Outcome]]]) -> None:
         """On the callers' loop, where a caller cannot give up between the look and the answer."""
         late = []
-        for call, outcome in answered:
-            if call.outcome.done():
-                late.append((call, outcome))
-            else:
-                call.outcome.set_result(outcome)
-                if isinstance(outcome, DatabaseUnavailable):
-                    late.append((call, outcome))
+        for call, outcomes in answered:
+            unknown = any(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
+            if call.outcomes.done() or unknown:
+                late.append((call, outcomes))
+            if not call.outcomes.done():
+                call.outcomes.set_result(outcomes)
         self._give_back(late)
 
-    def _give_back(self, answered: Sequence[tuple[_Call, Outcome]]) -> None:
+    def _give_back(self, answered: Sequence[tuple[_Call, Sequence[Outcome]]]) -> None:
         """Have grants undone that nobody waits for, and those of which nobody knows whether they were made."""
         undos = [
-            _Undo(Release(request.user_id, request.principal, request.lease_id, reason="unclaimed"))
-            for call, outcome in answered
+            _Undo(_opposite(request))
+            for call, outcomes in answered
             if call.undo
-            and isinstance(request := call.request, Acquire)
-            and isinstance(outcome, Grant | DatabaseUnavailable)
+            for request, outcome in zip(call.requests, outcomes, strict=True)
+            if isinstance(outcome, DatabaseUnavailable) or not isinstance(outcome, Exception)
         ]
+        self._add_undos(undos)
+
+    def undo(self, request: Release | Cancel) -> None:
+        """Undo a grant that nobody waits for, soon and, should Postgres be away, until it is done."""
+        self._add_undos([_Undo(request)])
+
+    def _add_undos(self, undos: Sequence[_Undo]) -> None:
         with self._changed:
             self._undos.extend(undos)
+        if undos:
+            self._undo_wanted.set()
 
     def _run_undos(self) -> None:
-        while not self._closing.wait(UNDO_PAUSE_SECONDS):
-            if undos := self._undos[: self.batch]:
+        while not self._closing.is_set():
+            self._undo_wanted.wait()
+            self._undo_wanted.clear()
+            while undos := self._undos[: self.batch]:
                 self._undo(undos)
+                if self._undos and self._closing.wait(UNDO_PAUSE_SECONDS):
+                    return
 
     def _undo(self, undos: Sequence[_Undo]) -> None:
         outcomes = self._execute([undo.request for undo in undos])
@@ -215,7 +248,7 @@ class GroupCommit:
         for undo, outcome in zip(undos, outcomes, strict=True):
             if not isinstance(outcome, DatabaseUnavailable):
                 undo.tries_left -= 1
-            if isinstance(outcome, Released) or not undo.tries_left:
+            if not isinstance(outcome, Exception) or not undo.tries_left:
                 done.append(undo)
         with self._changed:
             self._undos = [undo for undo in self._undos if undo not in done]
@@ -229,5 +262,13 @@ class GroupCommit:
 
 
 def _give_up(call: _Call) -> None:
-    if not call.outcome.done():
-        call.outcome.set_result(DatabaseUnavailable())
+    if not call.outcomes.done():
+        call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
+
+
+def _opposite(request: Request) -> Release | Cancel:
+    """What undoes a grant of this request."""
+    if isinstance(request, Acquire):
+        return Release(request.user_id, request.principal, request.lease_id, reason="unclaimed")
+    assert isinstance(request, Ask), "only requests for locks can be undone"
+    return Cancel(request.key, unless_claimed=True)

@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from api import cache_writes
-from api.schemas import LockOut, LockQuery, LockStateOut
+from api.inputs import LockQuery
+from api.outputs import LockOut, LockStateOut
 from api.services import Services
 from domain import users
 from domain.cache import Entry

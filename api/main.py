@@ -15,13 +15,17 @@ from sqlalchemy import Engine
 from api import docs, errors, health, queries
 from api.cache_writes import CacheWriter
 from api.database import Database
-from api.group_commit import GroupCommit, Outcome
+from api.dispatcher import Dispatcher
+from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
+from api.hints import Hints
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
-from api.routes import events, locks, operations, users
-from api.services import LockPolicy, Services
+from api.routes import events, locks, operations, pools, requests, stats, users
+from api.services import Background, LockPolicy, Services
 from domain import db, sealing
 from domain.cache import Cache
+from domain.locks import Grant, Released
+from domain.requests import Cancel, Granted
 from domain.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -43,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.services = services = _services(settings)
     errors.install(app)
-    for module in (users, locks, events, operations, docs):
+    for module in (pools, users, locks, requests, events, stats, operations, docs):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(BodyLimit)
@@ -61,8 +65,15 @@ def create_app(settings: Settings) -> FastAPI:
 def _services(settings: Settings) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
-    lanes = _engine(settings, size=settings.lanes + 1, autocommit=True)
-    commits = GroupCommit(lanes, lanes=settings.lanes)
+    commits = GroupCommit(_engine(settings, size=settings.lanes + 1, autocommit=True), lanes=settings.lanes)
+    pools = GroupCommit(_engine(settings, size=settings.lanes + 1), verbs=REQUEST_VERBS, lanes=settings.lanes)
+    dispatcher = Dispatcher(
+        _engine(settings, size=1),
+        unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
+    )
+    hints = Hints(settings.redis_url, prefix=settings.redis_prefix, home=dispatcher.home, heard=dispatcher.wake)
+    dispatcher.tell = hints.tell
+    dispatcher.hinted = lambda: hints.connected
     checks = {
         "database": health.database(_engine(settings, size=1, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
@@ -73,11 +84,25 @@ def _services(settings: Settings) -> Services:
     def after_commit(outcomes: Sequence[Outcome]) -> None:
         metrics.outcomes(outcomes)
         writer.offer_outcomes(outcomes)
+        if any(isinstance(outcome, Released) and outcome.released for outcome in outcomes):
+            dispatcher.freed()
+
+    def after_request(outcomes: Sequence[Outcome]) -> None:
+        metrics.outcomes(outcomes)
+        writer.offer_outcomes([grant for outcome in outcomes for grant in _grants(outcome)])
+        if True in outcomes:  # a request with leases was cancelled
+            dispatcher.freed()
 
     commits.after_commit = after_commit
+    pools.after_commit = after_request
+    dispatcher.handed_over = after_request
     return Services(
         database=Database(_engine(settings, size=settings.pool_size), threads=settings.pool_size),
         commits=commits,
+        requests=pools,
+        dispatcher=dispatcher,
+        hints=hints,
+        background=Background(),
         cache=cache,
         cache_writer=writer,
         ring=sealing.load(text=settings.secret_keys, file=settings.secret_keys_file),
@@ -85,6 +110,10 @@ def _services(settings: Settings) -> Services:
         monitor=monitor,
         metrics=metrics,
     )
+
+
+def _grants(outcome: Outcome) -> Sequence[Grant]:
+    return outcome.grants if isinstance(outcome, Granted) else ()
 
 
 def _engine(settings: Settings, *, size: int, autocommit: bool = False, patience_seconds: float = 4.0) -> Engine:
@@ -104,10 +133,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.monitor.start()
     services.cache_writer.start()
     services.commits.start()
+    services.requests.start()
+    services.hints.start()
+    services.dispatcher.start()
     try:
         yield
     finally:
+        await asyncio.to_thread(services.requests.close)
+        await asyncio.to_thread(services.dispatcher.close)
         await asyncio.to_thread(services.commits.close)
+        services.hints.close()
         await asyncio.to_thread(services.database.close)
         services.cache_writer.close()
         services.monitor.close()

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from domain.errors import Refusal
 from domain.locks import Grant, Released, Renewal
+from domain.requests import Granted, Place
 
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,6 +21,8 @@ GAUGES = {
     ("worker", "heartbeat_age_seconds"): ("botfarm_worker_heartbeat_age_seconds", "Since a relay was last at work"),
     ("worker", "lapsed_locks"): ("botfarm_locks_lapsed", "Lapsed locks that nobody has tidied yet"),
 }
+
+NAMES = {Renewal: "renewed", Place: "queued", bool: "cancelled"}
 
 
 class Metrics:
@@ -81,13 +84,12 @@ class _Figures(Collector):
 
 def _name(outcome: object) -> str:
     match outcome:
-        case Grant(again=again):
-            return "granted-again" if again else "granted"
-        case Renewal():
-            return "renewed"
+        case Grant(again=again) | Granted(again=again):
+            kind = "pool-granted" if isinstance(outcome, Granted) else "granted"
+            return f"{kind}-again" if again else kind
         case Released(released=released):
             return "released" if released else "already-free"
         case Refusal():
             return type(outcome).__name__
         case _:
-            return "failed"
+            return NAMES.get(type(outcome), "failed")

@@ -14,6 +14,7 @@ class Principal:
 
     name: str
     projects: Collection[UUID] | None = None
+    sees_only: str | None = None  # the principal whose requests it may look at; None is all
 
 
 ANONYMOUS = Principal("anonymous")

@@ -1,5 +1,7 @@
 """What the routes call on: made once by the app, taken from it by each route."""
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
@@ -9,12 +11,18 @@ from fastapi.exceptions import RequestValidationError
 
 from api.cache_writes import CacheWriter
 from api.database import Database
+from api.dispatcher import Dispatcher
 from api.group_commit import GroupCommit
 from api.health import Monitor
+from api.hints import Hints
 from api.metrics import Metrics
+from domain import log
 from domain.cache import Cache
+from domain.errors import Refusal
 from domain.sealing import KeyRing
 from domain.settings import Settings
+
+log_ = log.get(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,37 @@ class LockPolicy:
         return timedelta(seconds=seconds)
 
 
+class Background:
+    """Work that outlives the call which started it; it is kept from being collected, and its failure is logged."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def start(self, work: Coroutine[object, object, object]) -> None:
+        task = asyncio.get_running_loop().create_task(_logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _logged(work: Coroutine[object, object, object]) -> None:
+    try:
+        await work
+    except Refusal:
+        return  # a refusal is an answer that nobody waits for
+    except Exception:
+        log_.exception("background_failed")
+
+
 @dataclass(frozen=True)
 class Services:
+    """`commits` makes lock changes, `requests` serves requests for users; the dispatcher hands out to those in line."""
+
     database: Database
     commits: GroupCommit
+    requests: GroupCommit
+    dispatcher: Dispatcher
+    hints: Hints
+    background: Background
     cache: Cache
     cache_writer: CacheWriter
     ring: KeyRing

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 
 from api import responses
+from api.inputs import EventsQuery
 from api.paths import BASE
-from api.schemas import EventsQuery
 from api.services import Provided, Services
 from domain import events
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown

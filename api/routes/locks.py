@@ -4,25 +4,27 @@ import uuid
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from api import lock_reads, responses
+from api import acquisitions, lock_reads, responses, waiting
+from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
+from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
 from api.principals import Caller
-from api.schemas import AcquiredOut, AcquireIn, LockQuery, LockStateOut, ReleasedOut, ReleaseIn, RenewedOut, RenewIn
 from api.services import Provided
 from domain.errors import (
     CoolingDown,
     LeaseLost,
     LifetimeExceeded,
+    LineAhead,
+    LineFull,
     LockHeld,
     NotLockHolder,
     SealBroken,
     UserNotFound,
     UserQuarantined,
 )
-from domain.locks import Acquire, Grant, Release, Renew
-from domain.sealing import KeyRing
+from domain.locks import Acquire, Release, Renew
 
 router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 
@@ -30,13 +32,20 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 @router.post(
     "/acquire_lock",
     summary="Take the lock of this user",
-    responses=responses.describe(UserNotFound, LockHeld, UserQuarantined, CoolingDown, LeaseLost, SealBroken),
+    responses=responses.describe(
+        UserNotFound, LockHeld, UserQuarantined, CoolingDown, LineAhead, LeaseLost, LineFull, SealBroken
+    ),
 )
 async def acquire(
-    user_id: UUID, services: Provided, caller: Caller, response: Response, body: AcquireIn | None = None
+    user_id: UUID,
+    request: Request,
+    services: Provided,
+    caller: Caller,
+    response: Response,
+    body: AcquireIn | None = None,
 ) -> AcquiredOut:
     wish = body or AcquireIn()
-    request = Acquire(
+    wanted = Acquire(
         user_id=user_id,
         lease_id=wish.lease_id or uuid.uuid4(),
         principal=caller.name,
@@ -46,14 +55,16 @@ async def acquire(
         cooldown=services.policy.cooldown,
         projects=caller.projects,
     )
-    grant = await services.commits.submit(request, undo=wish.lease_id is None)
-    response.headers["Cache-Control"] = "no-store"
-    return AcquiredOut.of(
-        grant.user,
-        lease_id=grant.lease_id,
-        password=_password(grant, ring=services.ring),
-        server_time=grant.user.seen_at,
+    grant = await waiting.acquire(
+        services,
+        wanted,
+        wait_seconds=wish.wait_seconds,
+        priority=wish.priority,
+        chosen=wish.lease_id is not None,
+        request=request,
     )
+    response.headers["Cache-Control"] = "no-store"
+    return acquisitions.of_grant(grant, ring=services.ring)
 
 
 @router.post(
@@ -106,8 +117,3 @@ async def look(
     state, source = await lock_reads.read(services, user_id=user_id, query=query, projects=caller.projects)
     response.headers["X-Cache"] = source
     return state
-
-
-def _password(grant: Grant, *, ring: KeyRing) -> str | None:
-    """The one place where a password is opened. Raises SealBroken."""
-    return None if grant.password_sealed is None else ring.unseal(grant.password_sealed, user_id=grant.user.id)

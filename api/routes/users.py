@@ -9,13 +9,15 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
 from api import errors, responses
+from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
+from api.outputs import BatchOut, UserOut
 from api.paths import BASE
 from api.principals import Caller
-from api.schemas import BatchOut, HistoryQuery, UserIn, UserOut, UsersQuery
 from api.services import Provided
-from domain import events, users
-from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserNotFound
+from domain import events, user_changes, users
+from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserLocked, UserNotFound
 from domain.snapshots import User
+from domain.user_changes import Change
 
 BATCH_MOST = 1_000
 ROWS_SCHEMA = {"type": "array", "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/UserIn"}}
@@ -69,6 +71,41 @@ async def find(
 @router.get("/{user_id}", summary="One user", responses=responses.describe(UserNotFound))
 async def get(user_id: UUID, services: Provided, caller: Caller) -> UserOut:
     return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
+
+
+@router.patch(
+    "/{user_id}",
+    summary="Change a user; a lock is never touched",
+    responses=responses.describe(UserNotFound, SealingUnconfigured),
+)
+async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Caller) -> UserOut:
+    user = await services.database.run(
+        user_changes.change,
+        user_id=user_id,
+        to=Change({name: getattr(body, name) for name in body.model_fields_set}),
+        ring=services.ring,
+        principal=caller.name,
+        projects=caller.projects,
+    )
+    services.dispatcher.freed()
+    return UserOut.of(user)
+
+
+@router.delete(
+    "/{user_id}",
+    status_code=204,
+    summary="Delete a user; a locked one only with force and a reason",
+    responses=responses.describe(UserNotFound, UserLocked),
+)
+async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Caller) -> Response:
+    await services.database.run(
+        user_changes.remove,
+        user_id=user_id,
+        principal=caller.name,
+        force_reason=query.reason,
+        projects=caller.projects,
+    )
+    return Response(status_code=204)
 
 
 @router.get(

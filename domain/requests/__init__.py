@@ -38,7 +38,7 @@ from domain.requests.dispatching import busy, dispatch, next_release
 from domain.requests.granting import Handover
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take
-from domain.requests.views import Queued, explain, find
+from domain.requests.views import Holder, Queued, explain, find
 
 __all__ = [
     "Ask",
@@ -47,6 +47,7 @@ __all__ = [
     "Enqueue",
     "Granted",
     "Handover",
+    "Holder",
     "Place",
     "Queued",
     "beat",

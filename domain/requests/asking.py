@@ -83,11 +83,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A request's row: new, or the one that was there, with whether it was granted already."""
+    """A request's row: new, or the one that was there; `claimed` when it was asked about after it was granted."""
 
     id: int
     is_new: bool
     granted: bool
+    claimed: bool
     fingerprint: UUID
 
 
@@ -114,10 +115,16 @@ RETURNING id, principal, request_id
 """)
 
 FIND = text("""
-SELECT q.id, q.principal, q.request_id, q.fingerprint, q.granted_at IS NOT NULL AS granted
+SELECT q.id, q.principal, q.request_id, q.fingerprint, q.granted_at IS NOT NULL AS granted,
+    coalesce(q.seen_at > q.granted_at, false) AS claimed
 FROM lock_requests q JOIN unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
     ON q.principal = k.principal AND q.request_id = k.request_id
 ORDER BY q.principal, q.request_id FOR UPDATE OF q
+""")
+
+CLAIM = text("""
+UPDATE lock_requests SET seen_at = clock_timestamp(), confirmed_at = coalesce(confirmed_at, clock_timestamp())
+WHERE id = ANY (:ids) AND granted_at IS NOT NULL
 """)
 
 _COLUMNS = ", ".join(f"u.{name}" for name in USER_COLUMNS if name != "lease_id")
@@ -146,7 +153,11 @@ def open_all(conn: Connection, asks: Sequence[Ask], *, home: UUID | None) -> dic
     rows = conn.execute(OPEN, {"asks": json.dumps([_record(ask) for ask in unique.values()]), "home": home})
     opened = {
         (row.principal, row.request_id): Opened(
-            row.id, is_new=True, granted=False, fingerprint=unique[row.principal, row.request_id].fingerprint
+            row.id,
+            is_new=True,
+            granted=False,
+            claimed=False,
+            fingerprint=unique[row.principal, row.request_id].fingerprint,
         )
         for row in rows
     }
@@ -162,7 +173,9 @@ def look_up(conn: Connection, keys: Iterable[Key]) -> dict[Key, Opened]:
         FIND, {"principals": [principal for principal, _ in wanted], "request_ids": [str(key) for _, key in wanted]}
     )
     return {
-        (row.principal, row.request_id): Opened(row.id, is_new=False, granted=row.granted, fingerprint=row.fingerprint)
+        (row.principal, row.request_id): Opened(
+            row.id, is_new=False, granted=row.granted, claimed=row.claimed, fingerprint=row.fingerprint
+        )
         for row in rows
     }
 
@@ -173,6 +186,12 @@ def repeated(conn: Connection, ids: Collection[int]) -> dict[int, Granted | Requ
     for row in conn.execute(MEMBERS, {"ids": list(ids)}) if ids else ():
         members.setdefault(row.request, []).append(row)
     return {request: _granted(rows) for request, rows in members.items()}
+
+
+def claim(conn: Connection, ids: Collection[int]) -> None:
+    """Note that these granted requests were asked about: their grants are no longer unclaimed."""
+    if ids:
+        conn.execute(CLAIM, {"ids": list(ids)})
 
 
 def reused(ask: Ask, opened: Opened) -> Refusal | None:

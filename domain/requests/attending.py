@@ -1,10 +1,11 @@
 """Standing in line: joining it, being away, leaving it, and taking what was given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from domain import lines, locks
 from domain.errors import LineFull, NoMatchingUser, NoUserFree, Refusal, RequestNotFound
@@ -26,26 +27,30 @@ class Enqueue:
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """The call of this request at `home` has stopped waiting; its place is kept for a while."""
+    """The call of this request at `home` has stopped waiting; its place is kept for a while.
+
+    `gone` when nobody is there to be answered: then a grant of the last moment is taken back.
+    """
 
     ask: Ask
     home: UUID
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The request is wanted no more, and what it was given neither."""
+    """The request is wanted no more, and what it was given neither.
+
+    `unless_claimed` spares a grant that was asked about since: then it has found its caller after all.
+    """
 
     key: Key
+    unless_claimed: bool = False
 
 
 ATTEND = text("""
 UPDATE lock_requests SET home = :home, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL
-""")
-CONFIRM_IDS = text("""
-UPDATE lock_requests SET confirmed_at = clock_timestamp()
-WHERE id = ANY (:ids) AND granted_at IS NOT NULL AND confirmed_at IS NULL
 """)
 CONFIRM = text("""
 UPDATE lock_requests q SET confirmed_at = clock_timestamp()
@@ -57,9 +62,11 @@ UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL AND home = :home
 """)
 REMOVE = text("""
-DELETE FROM lock_requests q USING unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]))
-    AS k (principal, request_id)
+DELETE FROM lock_requests q
+USING unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]), CAST(:spare_claimed AS boolean[]))
+    AS k (principal, request_id, spare_claimed)
 WHERE q.principal = k.principal AND q.request_id = k.request_id
+    AND NOT (k.spare_claimed AND coalesce(q.seen_at > q.granted_at, false))
 RETURNING q.principal, q.request_id, q.granted_at IS NOT NULL AS granted, q.users, q.leases
 """)
 BEAT = text("""
@@ -101,19 +108,19 @@ def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted 
 def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]:
     """Stop waiting. A request that was granted at the last moment is answered with that.
 
-    Refusals: NoUserFree with the place that is kept; RequestNotFound when it was cancelled; RequestEnded.
+    Refusals: NoUserFree with the place that is kept; RequestNotFound when it is no more; RequestEnded.
     """
     opened = asking.look_up(conn, [call.ask.key for call in calls])
-    outcomes: dict[Key, Granted | Refusal] = dict(_given(conn, opened))
+    for call in calls:
+        row = opened.get(call.ask.key)
+        if call.gone and row is not None and row.granted and not row.claimed:
+            cancel(conn, [Cancel(call.ask.key)])
+            del opened[call.ask.key]
+    outcomes = _given(conn, opened)
     waiting = [row.id for key, row in opened.items() if key not in outcomes]
     conn.execute(AWAY, {"ids": waiting, "home": calls[0].home})
     positions = {row.id: row.position for row in conn.execute(POSITIONS, {"ids": waiting})}
-    for call in calls:
-        row = opened.get(call.ask.key)
-        request_id = call.ask.request_id
-        kept = NoUserFree(request_id, positions.get(row.id, 1), 1.0) if row else RequestNotFound(request_id)
-        outcomes.setdefault(call.ask.key, kept)
-    return [outcomes[call.ask.key] for call in calls]
+    return [outcomes.get(call.ask.key) or _kept(call.ask, opened, positions) for call in calls]
 
 
 def cancel(conn: Connection, calls: Sequence[Cancel]) -> list[bool | Refusal]:
@@ -121,20 +128,27 @@ def cancel(conn: Connection, calls: Sequence[Cancel]) -> list[bool | Refusal]:
 
     Refusals: RequestNotFound.
     """
-    keys = sorted({call.key for call in calls})
-    rows = conn.execute(
-        REMOVE, {"principals": [principal for principal, _ in keys], "request_ids": [str(key) for _, key in keys]}
-    ).all()
-    removed = {(row.principal, row.request_id): row for row in rows}
+    unique = sorted({call.key: call for call in calls}.values(), key=lambda call: call.key)
+    parameters = {
+        "principals": [call.key[0] for call in unique],
+        "request_ids": [str(call.key[1]) for call in unique],
+        "spare_claimed": [call.unless_claimed for call in unique],
+    }
+    rows = conn.execute(REMOVE, parameters).all()
+    release_leases(conn, [row for row in rows if row.granted])
+    removed = {(row.principal, row.request_id): bool(row.granted) for row in rows}
+    return [removed.get(call.key, RequestNotFound(call.key[1])) for call in calls]
+
+
+def release_leases(conn: Connection, rows: Sequence[Row[Any]]) -> None:
+    """Release all leases of these granted requests that still live, as unclaimed."""
     releases = [
         Release(user_id, row.principal, lease_id, reason="unclaimed")
         for row in rows
-        if row.granted
         for user_id, lease_id in zip(row.users, row.leases, strict=True)
     ]
     if releases:
         locks.release(conn, releases)
-    return [bool(removed[call.key].granted) if call.key in removed else RequestNotFound(call.key[1]) for call in calls]
 
 
 def confirm(conn: Connection, *, home: UUID) -> list[Handover]:
@@ -160,10 +174,15 @@ def leave(conn: Connection, *, home: UUID) -> None:
 
 def _given(conn: Connection, opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:
     granted = {key: row.id for key, row in opened.items() if row.granted}
-    if granted:
-        conn.execute(CONFIRM_IDS, {"ids": list(granted.values())})
+    asking.claim(conn, granted.values())
     given = asking.repeated(conn, granted.values())
     return {key: given[request] for key, request in granted.items()}
+
+
+def _kept(ask: Ask, opened: Mapping[Key, Opened], positions: Mapping[int, int]) -> Refusal:
+    if ask.key not in opened:
+        return RequestNotFound(ask.request_id)
+    return NoUserFree(ask.request_id, positions.get(opened[ask.key].id, 1), retry_after_seconds=1.0)
 
 
 def _refused(conn: Connection, asks: Sequence[Ask], opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, text
 
-from domain import lines, locks
-from domain.locks import Release
+from domain import lines
+from domain.requests import attending
 from domain.requests.granting import KEPT_FOR_REPEATS_SECONDS
 
 CONFIRM_SECONDS = 2.0  # a home that has not confirmed a grant for so long is gone
@@ -65,13 +65,7 @@ HOMES = text("DELETE FROM homes WHERE seen_at < (SELECT clock_timestamp()) - mak
 def sweep(conn: Connection) -> int:
     """Tidy everything once; how many unfetched grants were taken back. Any number of processes may sweep."""
     reclaimed = conn.execute(RECLAIM, {"seconds": CONFIRM_SECONDS, "limit": AT_ONCE}).all()
-    releases = [
-        Release(user_id, row.principal, lease_id, reason="unclaimed")
-        for row in reclaimed
-        for user_id, lease_id in zip(row.users, row.leases, strict=True)
-    ]
-    if releases:
-        locks.release(conn, releases)
+    attending.release_leases(conn, reclaimed)
     conn.execute(ORPHANS)
     conn.execute(STALE)
     conn.execute(SATISFIABLE)

@@ -1,9 +1,9 @@
 """Taking users at once, without waiting in line and without overtaking it."""
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
@@ -82,6 +82,7 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     """The outcomes of requests that are no first tries: granted before, or waiting in line elsewhere."""
     old = {ask.key: opened[ask.key] for ask in asks if not opened[ask.key].is_new}
     granted = asking.repeated(conn, [row.id for row in old.values() if row.granted])
+    asking.claim(conn, granted.keys())
     outcomes: dict[Key, Granted | Refusal] = {}
     waiting = [ask for ask in asks if ask.key in old and not old[ask.key].granted]
     for key, row in old.items():
@@ -92,10 +93,10 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
 
 def _claim(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted]:
     """Claim candidates for all, deal them out in order, and grant what is complete."""
-    found: dict[uuid.UUID, list[uuid.UUID]] = {}
+    found = dict[UUID, list[UUID]]()
     for row in conn.execute(CLAIM, {"wants": _wants(asks)}):
         found.setdefault(row.selector, []).append(row.id)
-    taken: set[uuid.UUID] = set()
+    taken = set[UUID]()
     gifts: list[Gift] = []
     for ask in asks:
         mine = [user_id for user_id in found.get(ask.selector, ()) if user_id not in taken][: ask.count]
@@ -127,7 +128,7 @@ def _refusal(ask: Ask, found: Row[Any]) -> Refusal:
 
 def _wants(asks: Sequence[Ask]) -> str:
     """One want a selector, with as many users as all its requests need together."""
-    wants: dict[uuid.UUID, dict[str, Any]] = {}
+    wants = dict[UUID, dict[str, Any]]()
     for ask in asks:
         want = wants.setdefault(ask.selector, {**asking.wish(ask), "total": 0})
         want["total"] += ask.count

@@ -48,7 +48,8 @@ class Queued:
 
 _QUEUED = f"""
 WITH {lines.ALIVE}
-SELECT q.*, q.count AS wanted, extract(epoch FROM coalesce(q.granted_at, clock_timestamp()) - q.created_at)::float8 AS waited_seconds,
+SELECT q.*, q.count AS wanted,
+    extract(epoch FROM coalesce(q.granted_at, clock_timestamp()) - q.created_at)::float8 AS waited_seconds,
     CASE WHEN q.granted_at IS NOT NULL THEN 'granted' WHEN {lines.ATTENDED} THEN 'waiting' ELSE 'detached' END AS state,
     CASE WHEN q.granted_at IS NULL THEN 1 + (
         SELECT count(*) FROM lock_requests o

@@ -1,0 +1,85 @@
+"""How grants are told: the only place where a password is opened, and how lists of outcomes are sorted."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from api.group_commit import Outcome
+from api.outputs import (
+    AcquiredOut,
+    HeldOut,
+    LeaseOut,
+    LostOut,
+    PoolOut,
+    ReleasedManyOut,
+    RenewedManyOut,
+)
+from domain.errors import LeaseLost, LifetimeExceeded, UserNotFound
+from domain.locks import Grant, Release, Released, Renew, Renewal
+from domain.requests import Ask, Granted
+from domain.sealing import KeyRing
+
+
+def of_grant(grant: Grant, *, ring: KeyRing) -> AcquiredOut:
+    """One granted lock, with the user's password. Raises SealBroken."""
+    sealed = grant.password_sealed
+    password = None if sealed is None else ring.unseal(sealed, user_id=grant.user.id)
+    return AcquiredOut.of(grant.user, lease_id=grant.lease_id, password=password, server_time=grant.user.seen_at)
+
+
+def of_request(granted: Granted, *, ask: Ask, ring: KeyRing) -> PoolOut:
+    users = [of_grant(grant, ring=ring) for grant in granted.grants]
+    lost = [_lost(loss, lease_id=ask.lease_for(loss.user_id)) for loss in granted.lost]
+    return PoolOut(request_id=granted.request_id, users=users, lost=lost, server_time=users[0].server_time)
+
+
+def renewed(requests: Sequence[Renew], outcomes: Sequence[Outcome]) -> RenewedManyOut:
+    """In the order given; raises what is no outcome of a lease, such as DatabaseUnavailable."""
+    held, lost, seen_at = _sorted(requests, outcomes, kind=Renewal)
+    return RenewedManyOut(
+        renewed=[
+            HeldOut(user_id=user.id, lease_id=lease_id, expires_at=user.lock.expires_at) for user, lease_id in held
+        ],
+        lost=lost,
+        server_time=seen_at,
+    )
+
+
+def released(requests: Sequence[Release], outcomes: Sequence[Outcome]) -> ReleasedManyOut:
+    """In the order given; raises what is no outcome of a lease, such as DatabaseUnavailable."""
+    held, lost, seen_at = _sorted(requests, outcomes, kind=Released)
+    return ReleasedManyOut(
+        released=[LeaseOut(user_id=user.id, lease_id=lease_id) for user, lease_id in held],
+        lost=lost,
+        server_time=seen_at,
+    )
+
+
+def _sorted(
+    requests: Sequence[Renew | Release], outcomes: Sequence[Outcome], *, kind: type[Renewal | Released]
+) -> tuple[list[tuple[Any, UUID]], list[LostOut], datetime | None]:
+    held, lost, seen_at = [], [], None
+    for request, outcome in zip(requests, outcomes, strict=True):
+        assert request.lease_id is not None, "lists name their leases"
+        if isinstance(outcome, kind):
+            held.append((outcome.user, request.lease_id))
+            seen_at = outcome.user.seen_at
+        else:
+            lost.append(_lost(_as_loss(outcome), lease_id=request.lease_id))
+    return held, lost, seen_at
+
+
+def _as_loss(outcome: Outcome) -> LeaseLost | LifetimeExceeded:
+    """A user that is unknown or foreign is lost like a lease that never was."""
+    if isinstance(outcome, UserNotFound):
+        return LeaseLost(outcome.user_id, "unknown", None, None)
+    if isinstance(outcome, LeaseLost | LifetimeExceeded):
+        return outcome
+    raise outcome
+
+
+def _lost(loss: LeaseLost | LifetimeExceeded, *, lease_id: UUID) -> LostOut:
+    if isinstance(loss, LifetimeExceeded):
+        return LostOut(user_id=loss.user_id, lease_id=lease_id, reason="lifetime-exceeded", ended_at=None)
+    return LostOut(user_id=loss.user_id, lease_id=lease_id, reason=loss.reason, ended_at=loss.ended_at)

@@ -1,0 +1,171 @@
+"""The dispatcher: one thread an API process that runs passes over the waiting line and answers the callers here.
+
+It runs when something here may have freed a user or joined the line, when another process hints at it, when the next
+user becomes available by itself, and by the clock anyway: the poll repairs whatever a lost hint left undone.
+"""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from domain import db, log, requests
+from domain.requests import Granted, Handover
+from domain.requests.asking import Key
+
+HINTED_POLL_SECONDS = 0.25
+BLIND_POLL_SECONDS = 0.05
+BEAT_SECONDS = 1.0
+PASSES_MOST = 50
+FAILED_PAUSE_SECONDS = 0.2
+
+log_ = log.get(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """An open call; its future gets what its request was granted."""
+
+    loop: asyncio.AbstractEventLoop
+    granted: asyncio.Future[Granted]
+
+
+@dataclass(eq=False)
+class Dispatcher:
+    """Serves the waiting line. `unclaimed` gets the keys of grants whose callers are gone.
+
+    `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is told all grants of a pass.
+    """
+
+    engine: Engine
+    unclaimed: Callable[[Key], None]
+    home: UUID = field(default_factory=uuid.uuid4)
+    tell: Callable[[UUID], None] = lambda _home: None
+    hinted: Callable[[], bool] = lambda: False
+    handed_over: Callable[[Sequence[Granted]], None] = lambda _granted: None
+    _waiters: dict[Key, list[Waiter]] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _woken: threading.Event = field(default_factory=threading.Event)
+    _closing: bool = False
+    _busy: bool = False
+    _beaten_at: float = float("-inf")
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing = True
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def wake(self) -> None:
+        """Run a pass soon."""
+        self._woken.set()
+
+    def freed(self) -> None:
+        """A user may have become free: run a pass if anybody is known to wait."""
+        if self._busy or self._waiters:
+            self._woken.set()
+
+    def attend(self, key: Key) -> Waiter:
+        """Register an open call, before its request joins the line: the grant may come at once."""
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(loop, loop.create_future())
+        with self._guard:
+            self._waiters.setdefault(key, []).append(waiter)
+        return waiter
+
+    def depart(self, key: Key, waiter: Waiter) -> bool:
+        """Forget a call; whether it was the last one here for its request."""
+        with self._guard:
+            remaining = [other for other in self._waiters.get(key, ()) if other is not waiter]
+            if remaining:
+                self._waiters[key] = remaining
+            else:
+                self._waiters.pop(key, None)
+        return not remaining
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                pause = self._round()
+            except SQLAlchemyError as error:
+                log_.warning("dispatch_failed", error=type(error).__name__, unavailable=db.unavailable(error))
+                pause = FAILED_PAUSE_SECONDS
+            self._woken.wait(pause)
+            self._woken.clear()
+        self._leave()
+
+    def _round(self) -> float:
+        """Everything there is to do now; how long to sleep unless woken, in seconds."""
+        self._beat()
+        with self.engine.begin() as conn:
+            self._busy = requests.busy(conn)
+        if self._busy:
+            self._pass()
+        if self._waiters:
+            with self.engine.begin() as conn:
+                handovers = requests.confirm(conn, home=self.home)
+            self._answer(handovers)
+        return self._pause()
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beaten_at < BEAT_SECONDS:
+            return
+        with self.engine.begin() as conn:
+            requests.beat(conn, home=self.home)
+            requests.sweep(conn)
+        self._beaten_at = time.monotonic()
+
+    def _pass(self) -> None:
+        for _ in range(PASSES_MOST):
+            with self.engine.begin() as conn:
+                done = requests.dispatch(conn, home=self.home)
+            self._answer([handover for handover in done.handovers if handover.home == self.home])
+            for home in {handover.home for handover in done.handovers if handover.home} - {self.home}:
+                self.tell(home)
+            self.handed_over([handover.granted for handover in done.handovers])
+            if not done.again:
+                return
+
+    def _pause(self) -> float:
+        poll = HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
+        if not self._busy:
+            return poll
+        with self.engine.begin() as conn:
+            coming = requests.next_release(conn)
+        return poll if coming is None else min(poll, coming)
+
+    def _answer(self, handovers: Sequence[Handover]) -> None:
+        """Only after the commit. A grant that no call here waits for any more is given back."""
+        for handover in handovers:
+            with self._guard:
+                waiters = self._waiters.get(handover.key, [])
+            if not waiters:
+                self.unclaimed(handover.key)
+            for waiter in waiters:
+                try:
+                    waiter.loop.call_soon_threadsafe(_resolve, waiter, handover.granted)
+                except RuntimeError:  # that loop has ended
+                    self.unclaimed(handover.key)
+
+    def _leave(self) -> None:
+        try:
+            with self.engine.begin() as conn:
+                requests.leave(conn, home=self.home)
+        except SQLAlchemyError:
+            log_.warning("leave_failed")
+
+
+def _resolve(waiter: Waiter, granted: Granted) -> None:
+    if not waiter.granted.done():
+        waiter.granted.set_result(granted)

@@ -1,0 +1,52 @@
+"""The kinds of values that callers may send."""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+METADATA_MOST_BYTES = 2_048
+UNPRINTABLE = frozenset({"Cc", "Cs"})  # control characters, and halves of surrogate pairs that UTF-8 cannot hold
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(character) in UNPRINTABLE for character in text):
+        raise ValueError("must hold no control characters and no lone surrogates")
+    return text
+
+
+def _encodable(text: str) -> str:
+    """A password may hold anything that can be stored and given back unchanged."""
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        raise ValueError("must hold no lone surrogates")
+    return text
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _small(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+    if size > METADATA_MOST_BYTES:
+        raise ValueError(f"must be {METADATA_MOST_BYTES} bytes at most, keys and values together")
+    return metadata
+
+
+Printable = Annotated[str, AfterValidator(_printable)]
+Login = Annotated[
+    str, StringConstraints(min_length=1, max_length=254), AfterValidator(_printable), AfterValidator(_nfc)
+]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=1_024), AfterValidator(_encodable)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=63), AfterValidator(_printable)]
+LabelValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
+LabelFilter = Annotated[str, StringConstraints(pattern=r"^[^:]+:"), AfterValidator(_printable)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
+Owner = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Metadata = Annotated[dict[Printable, Printable], AfterValidator(_small)]
+TtlSeconds = Annotated[int, Field(strict=True, ge=1, description="How long the lock lasts from now, in seconds")]
+
+WaitSeconds = Annotated[int, Field(strict=True, ge=0, le=60, description="Wait in line so long, in seconds")]
+Priority = Annotated[int, Field(strict=True, ge=-100, le=100, description="In line: higher first, then older")]

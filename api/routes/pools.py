@@ -1,0 +1,84 @@
+"""Many at once: any users that match, and all leases of a job in one call."""
+
+import uuid
+
+from fastapi import APIRouter, Request, Response
+
+from api import acquisitions, responses, waiting
+from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
+from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
+from api.paths import BASE
+from api.principals import Caller
+from api.services import Provided
+from domain import locks
+from domain.errors import LineFull, NoMatchingUser, NoUserFree, RequestEnded, RequestIdReused, SealBroken
+from domain.locks import Release, Renew
+from domain.requests import Ask
+
+router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
+
+
+@router.post(
+    "/acquire_lock",
+    summary="Take the locks of any users that match: all or none",
+    responses=responses.describe(NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, LineFull, SealBroken),
+)
+async def acquire(body: PoolIn, request: Request, services: Provided, caller: Caller, response: Response) -> PoolOut:
+    ask = Ask(
+        request_id=body.request_id or uuid.uuid4(),
+        principal=caller.name,
+        owner=body.owner or caller.name,
+        ttl=services.policy.ttl_for(body.ttl_seconds),
+        count=body.count,
+        project_id=body.project_id,
+        env=body.env,
+        domain=body.domain,
+        labels=body.labels,
+        metadata=body.metadata,
+        cooldown=services.policy.cooldown,
+        priority=body.priority,
+        projects=caller.projects,
+    )
+    granted = await waiting.take(
+        services, ask, wait_seconds=body.wait_seconds, chosen=body.request_id is not None, request=request
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return acquisitions.of_request(granted, ask=ask, ring=services.ring)
+
+
+@router.post(
+    "/renew_lock",
+    summary="Set a new expiry for many leases: one heartbeat for a whole job",
+    responses=responses.describe(),
+)
+async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> RenewedManyOut:
+    requests = [
+        Renew(
+            user_id=lease.user_id,
+            lease_id=lease.lease_id,
+            principal=caller.name,
+            ttl=services.policy.ttl_for(body.ttl_seconds),
+            cooldown=services.policy.cooldown,
+            lifetime_max=services.policy.lifetime_max,
+            projects=caller.projects,
+        )
+        for lease in body.leases
+    ]
+    return acquisitions.renewed(requests, await services.commits.submit_all(requests))
+
+
+@router.post(
+    "/release_lock",
+    summary="Give many users back: by their leases, or all of one owner",
+    responses=responses.describe(),
+)
+async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> ReleasedManyOut:
+    if body.leases is None:
+        owned = await services.database.run(
+            locks.owned, principal=caller.name, owner=str(body.owner), projects=caller.projects
+        )
+    else:
+        owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
+    requests = [Release(user_id, caller.name, lease_id, projects=caller.projects) for user_id, lease_id in owned]
+    outcomes = await services.commits.submit_all(requests) if requests else []
+    return acquisitions.released(requests, outcomes)

@@ -1,0 +1,94 @@
+"""Asking for users and, if need be, waiting in line for them: what an acquire call does."""
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+
+from api.services import Services
+from domain import errors
+from domain.errors import CoolingDown, LineAhead, LockHeld, NoUserFree
+from domain.locks import Acquire, Grant
+from domain.requests import Ask, Detach, Enqueue, Granted
+
+WORTH_WAITING = (LockHeld, CoolingDown, LineAhead)
+
+
+async def take(services: Services, ask: Ask, *, wait_seconds: int, chosen: bool, request: Request) -> Granted:
+    """Any users that match, at once or within `wait_seconds`. `chosen` says that the caller chose the request id.
+
+    Raises the refusals of `requests.take` and `requests.enqueue`.
+    """
+    if wait_seconds > 0:
+        return await _stand_in_line(services, ask, wait_seconds=wait_seconds, request=request)
+    granted: Granted = await services.requests.submit(ask, undo=not chosen)
+    return granted
+
+
+async def acquire(
+    services: Services, wish: Acquire, *, wait_seconds: int, priority: int, chosen: bool, request: Request
+) -> Grant:
+    """The lock of one user, at once or within `wait_seconds`. Raises the refusals of `locks.acquire`."""
+    try:
+        grant: Grant = await services.commits.submit(wish, undo=not chosen)
+    except WORTH_WAITING as refusal:
+        if wait_seconds == 0:
+            raise
+        ask = _as_ask(wish, priority=priority)
+        try:
+            granted = await _stand_in_line(services, ask, wait_seconds=wait_seconds, request=request)
+        except NoUserFree as late:
+            refusal.place = errors.Place(late.request_id, late.position)
+            raise refusal from None
+        return granted.grants[0]
+    return grant
+
+
+async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, request: Request) -> Granted:
+    """Join the line, wait, and leave with a grant or with the place that is kept. Nothing is held meanwhile."""
+    dispatcher = services.dispatcher
+    waiter = dispatcher.attend(ask.key)
+    hung_up = asyncio.ensure_future(_hang_up(request))
+    settled = False
+    try:
+        outcome = await services.requests.submit(Enqueue(ask, dispatcher.home))
+        if not isinstance(outcome, Granted):
+            services.hints.tell_everybody()
+            dispatcher.wake()
+            either: set[asyncio.Future[Any]] = {waiter.granted, hung_up}
+            await asyncio.wait(either, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+        settled = True
+    finally:
+        gone = hung_up.done()
+        hung_up.cancel()
+        last = dispatcher.depart(ask.key, waiter)
+        if not settled and last:  # cancelled, or no answer from the database: the request may be in line all the same
+            services.background.start(services.requests.submit(Detach(ask, dispatcher.home, gone=True)))
+    if isinstance(outcome, Granted):
+        return outcome
+    if waiter.granted.done() and not gone:
+        return waiter.granted.result()
+    if not last:  # another call for the same request goes on waiting
+        raise NoUserFree(ask.request_id, 1, 1.0)
+    late: Granted = await services.requests.submit(Detach(ask, dispatcher.home, gone=gone))
+    return late
+
+
+async def _hang_up(request: Request) -> None:
+    """Returns when the caller's connection is closed."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _as_ask(wish: Acquire, *, priority: int) -> Ask:
+    return Ask(
+        request_id=wish.lease_id,
+        principal=wish.principal,
+        owner=wish.owner,
+        ttl=wish.ttl,
+        user_id=wish.user_id,
+        metadata=wish.metadata,
+        cooldown=wish.cooldown,
+        priority=priority,
+        projects=wish.projects,
+    )
