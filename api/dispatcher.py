@@ -108,15 +108,20 @@ class Dispatcher:
     def _round(self) -> float:
         """Everything there is to do now; how long to sleep unless woken, in seconds."""
         self._beat()
-        with self.engine.begin() as conn:
-            self._busy = requests.busy(conn)
-        if self._busy:
+        if not self._waiters:
+            with self.engine.begin() as conn:
+                self._busy = requests.busy(conn)
+        if self._busy or self._waiters:
             self._pass()
         if self._waiters:
-            with self.engine.begin() as conn:
-                handovers = requests.confirm(conn, home=self.home)
-            self._answer(handovers)
+            self._fetch()
         return self._pause()
+
+    def _fetch(self) -> None:
+        """Take what passes of other processes have granted to callers here."""
+        with self.engine.begin() as conn:
+            handovers = requests.confirm(conn, home=self.home)
+        self._answer(handovers)
 
     def _beat(self) -> None:
         if time.monotonic() - self._beaten_at < BEAT_SECONDS:
@@ -139,7 +144,7 @@ class Dispatcher:
 
     def _pause(self) -> float:
         poll = HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
-        if not self._busy:
+        if not self._waiters:
             return poll
         with self.engine.begin() as conn:
             coming = requests.next_release(conn)

@@ -65,10 +65,13 @@ def create_app(settings: Settings) -> FastAPI:
 def _services(settings: Settings) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
-    commits = GroupCommit(_engine(settings, size=settings.lanes + 1, autocommit=True), lanes=settings.lanes)
-    pools = GroupCommit(_engine(settings, size=settings.lanes + 1), verbs=REQUEST_VERBS, lanes=settings.lanes)
+    # These try again by themselves, so their connections need no check before use.
+    single = _engine(settings, size=settings.lanes + 1, autocommit=True, pre_ping=False)
+    commits = GroupCommit(single, lanes=settings.lanes)
+    several = _engine(settings, size=settings.lanes + 1, pre_ping=False)
+    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=settings.lanes)
     dispatcher = Dispatcher(
-        _engine(settings, size=1),
+        _engine(settings, size=1, pre_ping=False),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
     hints = Hints(settings.redis_url, prefix=settings.redis_prefix, home=dispatcher.home, heard=dispatcher.wake)
@@ -116,11 +119,19 @@ def _grants(outcome: Outcome) -> Sequence[Grant]:
     return outcome.grants if isinstance(outcome, Granted) else ()
 
 
-def _engine(settings: Settings, *, size: int, autocommit: bool = False, patience_seconds: float = 4.0) -> Engine:
+def _engine(
+    settings: Settings,
+    *,
+    size: int,
+    autocommit: bool = False,
+    pre_ping: bool = True,
+    patience_seconds: float = 4.0,
+) -> Engine:
     return db.engine(
         settings.database_url,
         pool_size=size,
         autocommit=autocommit,
+        pre_ping=pre_ping,
         patience_seconds=patience_seconds,
         name="botfarm-api",
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from domain import lines, locks
-from domain.errors import LineFull, NoMatchingUser, NoUserFree, Refusal, RequestNotFound
+from domain.errors import LineFull, NoUserFree, Refusal, RequestNotFound
 from domain.locks import Release
 from domain.requests import asking, taking
 from domain.requests.asking import Ask, Granted, Key, Opened, Place
@@ -57,6 +57,7 @@ UPDATE lock_requests q SET confirmed_at = clock_timestamp()
 WHERE q.home = :home AND q.granted_at IS NOT NULL AND q.confirmed_at IS NULL
 RETURNING q.id, q.principal, q.request_id
 """)
+WAITING = text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")
 AWAY = text("""
 UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL AND home = :home
@@ -95,7 +96,9 @@ def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted 
     asks = [call.ask for call in calls]
     opened = asking.open_all(conn, asks, home=calls[0].home)
     outcomes = _refused(conn, asks, opened) | _given(conn, opened)
-    conn.execute(ATTEND, {"home": calls[0].home, "ids": [row.id for key, row in opened.items() if key not in outcomes]})
+    old = [row.id for key, row in opened.items() if key not in outcomes and not row.is_new]
+    if old:
+        conn.execute(ATTEND, {"home": calls[0].home, "ids": old})
     taking.forget(
         conn, [opened[key].id for key, refusal in outcomes.items() if taking.is_nothing(refusal, opened[key])]
     )
@@ -188,8 +191,6 @@ def _kept(ask: Ask, opened: Mapping[Key, Opened], positions: Mapping[int, int]) 
 def _refused(conn: Connection, asks: Sequence[Ask], opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:
     """New requests that cannot join: the line is full, or the farm could never satisfy them."""
     new = [ask for ask in asks if opened[ask.key].is_new]
-    waiting = conn.execute(text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")).scalar_one()
-    if new and waiting > LINE_MOST:
+    if new and conn.execute(WAITING).scalar_one() > LINE_MOST:
         return {ask.key: LineFull() for ask in new}
-    refusals = taking.refusals(conn, new)
-    return {key: refusal for key, refusal in refusals.items() if isinstance(refusal, NoMatchingUser)}
+    return dict(taking.unsatisfiable(conn, new))

@@ -17,12 +17,14 @@ LIST_MOST = 200  # candidates a selector; must not be less than the largest coun
 MUTEX = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))")
 
 _CANDIDATE_ROWS = f"""
-SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, p.ids
-FROM pools p CROSS JOIN LATERAL (
-    SELECT q.id, q.request_id, q.user_id, q.count, q.priority FROM lock_requests q
-    WHERE {lines.WAITING} AND q.selector = p.selector AND {lines.ATTENDED}
-    ORDER BY q.priority DESC, q.id LIMIT cardinality(p.ids)
-) w ORDER BY w.priority DESC, w.id
+SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, w.ids, t.free
+FROM totals t LEFT JOIN (
+    SELECT q.*, p.ids FROM pools p CROSS JOIN LATERAL (
+        SELECT q.id, q.request_id, q.user_id, q.count, q.priority FROM lock_requests q
+        WHERE {lines.WAITING} AND q.selector = p.selector AND {lines.ATTENDED}
+        ORDER BY q.priority DESC, q.id LIMIT cardinality(p.ids)
+    ) q
+) w ON true ORDER BY w.priority DESC, w.id
 """
 _LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
 
@@ -34,7 +36,8 @@ WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
 ), pools AS MATERIALIZED (
     SELECT h.selector, (array_agg(f.id ORDER BY f.available_at, f.id))[1:{LIST_MOST}] AS ids
     FROM heads h JOIN free f ON {lines.matches("f", "h")} GROUP BY h.selector
-) {_CANDIDATE_ROWS}
+), totals AS (SELECT count(*) AS free FROM free)
+{_CANDIDATE_ROWS}
 """)
 
 # For each selector its own first free users: best where many are free that nobody waits for.
@@ -46,9 +49,9 @@ WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
             ORDER BY u.available_at, u.id LIMIT {LIST_MOST}
         ) c
     ) f WHERE f.ids IS NOT NULL
-) {_CANDIDATE_ROWS}
+), totals AS (SELECT 0 AS free)
+{_CANDIDATE_ROWS}
 """)
-MANY_FREE = text(f"SELECT count(*) FROM (SELECT FROM users u WHERE {lines.FREE} LIMIT {FREE_MOST}) f")
 BUSY = text("SELECT EXISTS (SELECT FROM lock_requests WHERE granted_at IS NULL)")
 NEXT_RELEASE = text("""
 SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8 FROM users
@@ -75,9 +78,10 @@ def dispatch(conn: Connection, *, home: UUID | None) -> Pass:
     The order is made by the mutex and by dealing out in line order, never by SKIP LOCKED.
     """
     conn.execute(MUTEX)
-    many = conn.execute(MANY_FREE).scalar_one() >= FREE_MOST
-    rows = conn.execute(WIDE if many else NARROW).all()
-    gifts, cut = deal(rows)
+    rows = conn.execute(NARROW).all()
+    if rows[0].free >= FREE_MOST:
+        rows = conn.execute(WIDE).all()
+    gifts, cut = deal([row for row in rows if row.id is not None])
     handovers = grant(conn, gifts, home=home)
     missed = len({gift.request for gift in gifts}) > len(handovers)
     return Pass(handovers, again=bool(handovers) and (cut or missed))

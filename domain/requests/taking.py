@@ -33,12 +33,14 @@ SELECT w.selector, c.id FROM wants w CROSS JOIN LATERAL (
 ) c
 """)
 
+_MATCHING = f"""(SELECT count(*) FROM (
+        SELECT FROM users u WHERE u.status = 'active' AND {lines.matches("u", "w")} LIMIT w.total) m) AS matching"""
+MATCHING = text(f"WITH {_WANTS} SELECT w.selector, {_MATCHING} FROM wants w")
+
 # Counted without locks, and no further than needed: enough is enough.
 COUNT = text(f"""
 WITH RECURSIVE {_WANTS}, {_LINE}
-SELECT w.selector,
-    (SELECT count(*) FROM (
-        SELECT FROM users u WHERE u.status = 'active' AND {lines.matches("u", "w")} LIMIT w.total) m) AS matching,
+SELECT w.selector, {_MATCHING},
     (SELECT count(*) FROM (
         SELECT FROM users u WHERE {lines.FREE} AND {lines.matches("u", "w")} AND NOT {lines.kept("u")}
         LIMIT w.total) f) AS free,
@@ -73,9 +75,13 @@ def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
     return [_each(ask, outcomes[ask.key], opened[ask.key]) for ask in asks]
 
 
-def refusals(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
-    """Why each of these, which found too few users free, is refused for good or for now."""
-    return {ask.key: _refusal(ask, found) for ask, found in zip(asks, _counts(conn, asks), strict=True)}
+def unsatisfiable(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
+    """Those that the farm could never satisfy, whatever its locks."""
+    rows = conn.execute(MATCHING, {"wants": _wants(asks)}) if asks else ()
+    matching = {row.selector: row.matching for row in rows}
+    return {
+        ask.key: NoMatchingUser(ask.count, matching[ask.selector]) for ask in asks if matching[ask.selector] < ask.count
+    }
 
 
 def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
@@ -88,7 +94,8 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     for key, row in old.items():
         if row.granted:
             outcomes[key] = granted[row.id]
-    return outcomes | refusals(conn, waiting)
+    counted = zip(waiting, _counts(conn, waiting), strict=True)
+    return outcomes | {ask.key: _refusal(ask, found) for ask, found in counted}
 
 
 def _claim(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted]:
