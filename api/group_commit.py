@@ -38,12 +38,12 @@ Request = Any  # a key of the verbs
 Outcome = Any  # what the verb says was done, a Refusal, or another Exception
 Verb = Callable[..., Sequence[Outcome]]
 
-LOCK_VERBS: Mapping[type[Request], Verb] = {
+LOCK_VERBS: dict[type[Request], Verb] = {
     Acquire: locks.acquire,
     Renew: locks.renew,
     Release: locks.release,
 }
-REQUEST_VERBS: Mapping[type[Request], Verb] = {
+REQUEST_VERBS: dict[type[Request], Verb] = {
     Ask: requests.take,
     Enqueue: requests.enqueue,
     Detach: requests.detach,

@@ -107,11 +107,15 @@ def _claim(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     gifts: list[Gift] = []
     for ask in asks:
         mine = [user_id for user_id in found.get(ask.selector, ()) if user_id not in taken][: ask.count]
-        if len(mine) == ask.count:
+        if _enough(mine, ask):
             taken.update(mine)
             single = ask.user_id is not None
             gifts += [Gift(opened[ask.key].id, ask.request_id, user_id, single) for user_id in mine]
     return {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
+
+
+def _enough(mine: Sequence[UUID], ask: Ask) -> bool:
+    return len(mine) == ask.count
 
 
 def _refusals(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:

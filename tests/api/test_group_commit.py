@@ -24,7 +24,7 @@ def test_requests_that_arrive_while_a_lane_works_are_one_batch(database_url: str
                 calls += [asyncio.create_task(lanes.commits.submit(acquire(each), undo=False)) for each in others]
                 await asyncio.sleep(0)
                 assert lanes.commits.waiting() == 30
-            return await asyncio.gather(*calls)
+            return list(await asyncio.gather(*calls))
 
         granted = finish(work())
 

@@ -92,7 +92,7 @@ def dying_after(verb: Callable[..., Sequence[Outcome]]) -> Callable[..., Sequenc
 def test_what_was_committed_before_the_connection_broke_is_recognised(
     database_url: str, monkeypatch: pytest.MonkeyPatch, verb: type[Request]
 ) -> None:
-    monkeypatch.setitem(group_commit.VERBS, verb, dying_after(group_commit.VERBS[verb]))
+    monkeypatch.setitem(group_commit.LOCK_VERBS, verb, dying_after(group_commit.LOCK_VERBS[verb]))
     with running(database_url) as lanes:
         (user_id,) = lanes.new_users(1)
         wish = acquire(user_id)

@@ -1,9 +1,10 @@
 """A Hypothesis state machine over a real database: users, pools, leases, lapses, waiters, quarantine, lost answers."""
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -35,7 +36,14 @@ SELECT user_id, array_agg(lock_version ORDER BY lock_version) AS versions,
 HELD = text("SELECT id, lease_id, lock_version FROM users WHERE lock_expires_at > clock_timestamp()")
 
 ENVS = ("stage", "prod")
-LABELS = ({}, {"region": "eu"})
+LABELS: tuple[dict[str, str], ...] = ({}, {"region": "eu"})
+WISHES = st.fixed_dictionaries(
+    {
+        "count": st.sampled_from((1, 1, 2, 2, 3, 4)),
+        "env": st.sampled_from((None, None, *ENVS)),
+        "labels": st.sampled_from(({}, *LABELS)),
+    }
+)
 T = TypeVar("T")
 
 
@@ -43,6 +51,7 @@ class Line(RuleBasedStateMachine):
     """Two homes, a handful of users, and everything that may happen to them."""
 
     engine: Engine  # set by whoever runs the machine
+    passed: ClassVar[Counter[str]] = Counter()  # what happened how often, over all examples
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +64,7 @@ class Line(RuleBasedStateMachine):
         with self.engine.begin() as conn:
             return call(conn, *arguments, **named)
 
-    @initialize(bots=st.lists(st.tuples(st.sampled_from(ENVS), st.sampled_from(LABELS)), min_size=1, max_size=6))
+    @initialize(bots=st.lists(st.tuples(st.sampled_from(ENVS), st.sampled_from(LABELS)), min_size=3, max_size=6))
     def fill(self, bots: list[tuple[str, dict[str, str]]]) -> None:
         self.do(lambda conn: conn.execute(text(EMPTY)))
         for number, (env, labels) in enumerate(bots):
@@ -65,18 +74,13 @@ class Line(RuleBasedStateMachine):
 
     # Asking
 
-    @rule(
-        count=st.integers(1, 4),
-        env=st.sampled_from((None, *ENVS)),
-        labels=st.sampled_from(LABELS),
-        priority=st.sampled_from((0, 0, 0, 5)),
-        home=st.sampled_from((None, 0, 1)),
-    )
-    def ask(self, count: int, env: str | None, labels: dict[str, str], priority: int, home: int | None) -> None:
-        """A pool request: at once, or waiting at one of the homes."""
-        ask = Ask(uuid.uuid4(), "p", "p", TTL, count, env=env, labels=labels, priority=priority)
-        self.asked.append(ask)
-        self._take(ask) if home is None else self._wait(ask, self.homes[home])
+    @rule(wish=WISHES)
+    def take(self, wish: dict[str, Any]) -> None:
+        self._take(self._ask(wish))
+
+    @rule(wish=WISHES, priority=st.sampled_from((0, 0, 5)), home=st.sampled_from((0, 1)))
+    def stand_in_line(self, wish: dict[str, Any], priority: int, home: int) -> None:
+        self._wait(self._ask(wish, priority=priority), self.homes[home])
 
     @rule(data=st.data(), home=st.sampled_from((None, 0, 1)))
     def ask_for_one(self, data: st.DataObject, home: int | None) -> None:
@@ -94,6 +98,9 @@ class Line(RuleBasedStateMachine):
                 raise Unlawful("an active user is said to be quarantined")
             case LineAhead() if not any(bot in self.model.matching(other) for other in self.model.line):
                 raise Unlawful("a user is kept for nobody")
+            case LineAhead():
+                self.passed["kept for the line"] += 1
+        match outcome:
             case LockHeld() | LineAhead() if home is not None:
                 self.asked.append(ask)
                 self._wait(ask, self.homes[home])
@@ -110,6 +117,7 @@ class Line(RuleBasedStateMachine):
             assert isinstance(outcome, Granted), outcome
             assert {grant.user.id for grant in outcome.grants} == held, "a repeat is told other users"
             assert len(outcome.grants) + len(outcome.lost) == ask.count
+            self.passed["repeated"] += 1
         elif any(other.key == ask.key for other in self.model.line) and home is not None:
             self._wait(ask, self.homes[home])
 
@@ -122,6 +130,7 @@ class Line(RuleBasedStateMachine):
         for handover in done.handovers:
             ask = next(ask for ask in self.model.line if ask.key == handover.key)
             self.model.grant(ask, handover.granted.grants)
+            self.passed["granted in line"] += 1
         self._confirm()
 
     @rule(data=st.data(), gone=st.booleans())
@@ -161,8 +170,9 @@ class Line(RuleBasedStateMachine):
         if bot.lease is not None:
             self.do(lambda conn: conn.execute(LAPSE, {"user_id": bot.id}))
             bot.lease = None
+            self.passed["lapsed"] += 1
         if swept:
-            self.do(locks.expire)
+            self._sweep()
 
     @rule(data=st.data())
     def quarantine(self, data: st.DataObject) -> None:
@@ -171,13 +181,6 @@ class Line(RuleBasedStateMachine):
         bot.active = not bot.active
         status = Change({"status": "active" if bot.active else "quarantined"})
         self.do(user_changes.change, user_id=bot.id, to=status, ring=KeyRing(), principal="p")
-
-    @rule()
-    def sweep(self) -> None:
-        self._beat()
-        assert self.do(requests.sweep) == 0, "nothing is unclaimed here"
-        satisfiable = [ask for ask in self.model.line if len(self.model.matching(ask)) >= ask.count]
-        assert all(self._attended(ask) for ask in satisfiable)
 
     @invariant()
     def the_farm_is_as_the_model_says(self) -> None:
@@ -197,6 +200,11 @@ class Line(RuleBasedStateMachine):
 
     # How it is done
 
+    def _ask(self, wish: dict[str, Any], *, priority: int = 0) -> Ask:
+        ask = Ask(uuid.uuid4(), "p", "p", TTL, priority=priority, **wish)
+        self.asked.append(ask)
+        return ask
+
     def _take(self, ask: Ask) -> None:
         (outcome,) = self.do(requests.take, [ask])
         self._judge(ask, outcome)
@@ -214,17 +222,26 @@ class Line(RuleBasedStateMachine):
         match outcome:
             case Granted():
                 self.model.grant(ask, outcome.grants)
+                self.passed["granted at once"] += 1
             case NoMatchingUser():
                 assert len(self.model.matching(ask)) < ask.count
             case NoUserFree():
                 free = [bot for bot in self.model.matching(ask) if bot.free]
                 kept = any(bot in self.model.matching(other) for other in self.model.line for bot in free)
                 assert len(free) < ask.count or kept, "refused though enough are free"
+                self.passed["refused"] += 1
 
     def _outcome(self, ask: Ask, home: int | None) -> Granted | Refusal | Place:
         if home is None:
             return self.do(requests.take, [ask])[0]
         return self.do(requests.enqueue, [Enqueue(ask, self.homes[home])])[0]
+
+    def _sweep(self) -> None:
+        self.do(locks.expire)
+        self._beat()
+        assert self.do(requests.sweep) == 0, "nothing is unclaimed here"
+        satisfiable = [ask for ask in self.model.line if len(self.model.matching(ask)) >= ask.count]
+        assert all(self._attended(ask) for ask in satisfiable)
 
     def _beat(self) -> None:
         for home in self.homes:

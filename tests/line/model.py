@@ -75,7 +75,7 @@ class Model:
         return self.line[: keys.index(ask.key)] if ask.key in keys else list(self.line)
 
     def _check_not_overtaken(self, earlier: Ask, later: Ask, taken: Iterable[UUID]) -> None:
-        """`later` overtook when it got a user that `earlier` matches while too few stay free for it and those before."""
+        """Overtaken: `later` got a user that `earlier` matches while too few stay free for it and those before it."""
         wanted = {bot.id for bot in self.matching(earlier)}
         if not wanted & set(taken):
             return
