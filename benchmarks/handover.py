@@ -53,9 +53,7 @@ async def main() -> None:
     _report(tally, seconds=options.seconds, options=options)
 
 
-async def _go_round(
-    number: int, url: str, env: str, tally: Tally, stop_at: float, options: argparse.Namespace
-) -> None:
+async def _go_round(number: int, url: str, env: str, tally: Tally, stop_at: float, options: argparse.Namespace) -> None:
     await asyncio.sleep(random.random())  # noqa: S311  -- they do not come all at once
     async with Connection(url) as connection:
         while time.perf_counter() < stop_at:

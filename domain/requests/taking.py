@@ -1,11 +1,13 @@
 """Taking users at once, without waiting in line and without overtaking it."""
 
 import json
+import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from domain import lines
 from domain.errors import NoMatchingUser, NoUserFree, Refusal
@@ -14,43 +16,45 @@ from domain.requests.asking import Ask, Granted, Key, Opened
 from domain.requests.granting import Gift, grant
 
 TRIES = 3
+RETRY_PAUSE_SECONDS = 0.01
 RETRY_MOST_SECONDS = 60.0
 
-_WANTS = """wants AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(CAST(:wants AS jsonb)) AS w (
-        selector uuid, user_id uuid, project_id uuid, env text, domain text, labels jsonb, projects uuid[], total int
-    )
-)"""
 _LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
 
-# The rows are claimed as they are found, in the order in which they became free, past those that others hold.
-CLAIM = text(f"""
-WITH RECURSIVE {_WANTS}, {_LINE}
-SELECT w.selector, c.id FROM wants w CROSS JOIN LATERAL (
-    SELECT u.id FROM users u
-    WHERE {lines.FREE} AND {lines.matches("u", "w")} AND NOT {lines.kept("u")}
-    ORDER BY u.available_at, u.id LIMIT w.total FOR NO KEY UPDATE OF u SKIP LOCKED
-) c
-""")
+# The statements are made for each wish out of the conditions it has. One statement for all wishes would say
+# `wish.env IS NULL OR user.env = wish.env`, of which the planner expects hardly a row: it would then sort all free
+# users instead of reading the first few from the index. For the same reason `kept` hides in a CASE.
+CONDITIONS = {
+    "user_id": "u.id = :user_id",
+    "project_id": "u.project_id = :project_id",
+    "env": "u.env = :env",
+    "domain": "u.domain = :domain",
+    "labels": "u.labels @> CAST(:labels AS jsonb)",
+    "projects": "u.project_id = ANY (CAST(:projects AS uuid[]))",
+}
+NOT_KEPT = f"CASE WHEN {lines.kept('u')} THEN false ELSE true END"
 
-_MATCHING = f"""(SELECT count(*) FROM (
-        SELECT FROM users u WHERE u.status = 'active' AND {lines.matches("u", "w")} LIMIT w.total) m) AS matching"""
-MATCHING = text(f"WITH {_WANTS} SELECT w.selector, {_MATCHING} FROM wants w")
+# The rows are claimed as they are found, in the order in which they became free, past those that others hold.
+CLAIM = f"""
+WITH RECURSIVE {_LINE}
+SELECT u.id FROM users u
+WHERE {lines.FREE} AND {{wish}} AND {NOT_KEPT}
+ORDER BY u.available_at, u.id LIMIT :total FOR NO KEY UPDATE OF u SKIP LOCKED
+"""
 
 # Counted without locks, and no further than needed: enough is enough.
-COUNT = text(f"""
-WITH RECURSIVE {_WANTS}, {_LINE}
-SELECT w.selector, {_MATCHING},
+MATCHING = "SELECT count(*) FROM (SELECT FROM users u WHERE u.status = 'active' AND {wish} LIMIT :total) m"
+COUNT = f"""
+WITH RECURSIVE {_LINE}
+SELECT ({MATCHING}) AS matching,
     (SELECT count(*) FROM (
-        SELECT FROM users u WHERE {lines.FREE} AND {lines.matches("u", "w")} AND NOT {lines.kept("u")}
-        LIMIT w.total) f) AS free,
+        SELECT FROM users u WHERE {lines.FREE} AND {{wish}} AND {NOT_KEPT} LIMIT :total) f) AS free,
     (SELECT count(*) FROM lock_requests q
-        WHERE {lines.WAITING} AND q.selector = w.selector AND {lines.ATTENDED}) AS waiting,
+        WHERE {lines.WAITING} AND q.selector = :selector AND {lines.ATTENDED}) AS waiting,
     (SELECT extract(epoch FROM u.available_at - clock_timestamp()) FROM users u
-        WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()) AND {lines.matches("u", "w")}
-        ORDER BY u.available_at LIMIT 1)::float8 AS next_seconds
-FROM wants w
-""")
+        WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()) AND {{wish}}
+        ORDER BY u.available_at, u.id LIMIT 1)::float8 AS next_seconds
+"""
 
 
 def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
@@ -61,27 +65,58 @@ def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
     Refusals: NoUserFree; NoMatchingUser; RequestEnded; RequestIdReused.
     """
     opened = asking.open_all(conn, asks, home=None)
-    outcomes: dict[Key, Granted | Refusal] = _known(conn, asks, opened)
+    outcomes = _known(conn, asks, opened)
     wanting = list({ask.key: ask for ask in asks if ask.key not in outcomes}.values())
-    for _ in range(TRIES):
-        if not wanting:
-            break
-        outcomes |= _claim(conn, wanting, opened)
-        refused = _refusals(conn, [ask for ask in wanting if ask.key not in outcomes])
-        wanting = [ask for ask in wanting if ask.key not in outcomes and ask.key not in refused]
-        outcomes |= refused
-    outcomes |= {ask.key: NoUserFree(ask.request_id, 1, 1.0) for ask in wanting}
+    if wanting:
+        outcomes |= _serve(conn, wanting, opened)
     forget(conn, [opened[key].id for key, outcome in outcomes.items() if is_nothing(outcome, opened[key])])
     return [_each(ask, outcomes[ask.key], opened[ask.key]) for ask in asks]
 
 
+def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
+    """Claim until all have enough, or a count confirms that there is not enough, three times at most.
+
+    Between two tries the rows that were claimed are let go, or those who have too few would hold them from each other.
+    """
+    before = "SAVEPOINT claim;"
+    refused: dict[Key, Refusal] = {}
+    for attempt in range(TRIES):
+        found = _claim(conn, asks, before=before)
+        gifts, short = _deal(asks, found, opened)
+        counts = dict(zip([ask.key for ask in short], _counts(conn, short), strict=True))
+        refused = {ask.key: _refusal(ask, counts[ask.key]) for ask in short}
+        if all(counts[ask.key].free < ask.count for ask in short):
+            break
+        if attempt < TRIES - 1:
+            time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
+            before = "ROLLBACK TO SAVEPOINT claim;"
+    granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
+    missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0) for ask in asks}
+    return {**missed, **refused, **granted}
+
+
 def unsatisfiable(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
     """Those that the farm could never satisfy, whatever its locks."""
-    rows = conn.execute(MATCHING, {"wants": _wants(asks)}) if asks else ()
-    matching = {row.selector: row.matching for row in rows}
+    matching = {
+        selector: int(conn.execute(*statement(MATCHING, wishes)).scalar_one())
+        for selector, wishes in _by_selector(asks).items()
+    }
     return {
         ask.key: NoMatchingUser(ask.count, matching[ask.selector]) for ask in asks if matching[ask.selector] < ask.count
     }
+
+
+def statement(template: str, asks: Sequence[Ask]) -> tuple[TextClause, dict[str, Any]]:
+    """A statement for requests of one selector, with its parameters: as many users as all of them need together."""
+    wish = {
+        name: value for name, value in asking.wish(asks[0]).items() if value not in (None, {}) and name in CONDITIONS
+    }
+    condition = " AND ".join(CONDITIONS[name] for name in wish) or "true"
+    parameters = wish | {"selector": asks[0].selector, "total": sum(ask.count for ask in asks)}
+    if "labels" in wish:
+        parameters["labels"] = json.dumps(wish["labels"])
+    clause = text(template.format(wish=condition))
+    return clause, {name: value for name, value in parameters.items() if f":{name}" in clause.text}
 
 
 def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
@@ -98,35 +133,40 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     return outcomes | {ask.key: _refusal(ask, found) for ask, found in counted}
 
 
-def _claim(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted]:
-    """Claim candidates for all, deal them out in order, and grant what is complete."""
-    found = dict[UUID, list[UUID]]()
-    for row in conn.execute(CLAIM, {"wants": _wants(asks)}):
-        found.setdefault(row.selector, []).append(row.id)
+def _claim(conn: Connection, asks: Sequence[Ask], *, before: str) -> dict[UUID, Sequence[UUID]]:
+    """Candidates by selector, their rows locked; `before` goes out with the first statement, to save a round trip."""
+    found: dict[UUID, Sequence[UUID]] = {}
+    for selector, wishes in _by_selector(asks).items():
+        clause, parameters = statement(before + CLAIM, wishes)
+        found[selector] = conn.execute(clause, parameters).scalars().all()
+        before = ""
+    return found
+
+
+def _deal(
+    asks: Sequence[Ask], found: Mapping[UUID, Sequence[UUID]], opened: Mapping[Key, Opened]
+) -> tuple[list[Gift], list[Ask]]:
+    """Deal the candidates out in the order of the requests; also those for whom there were too few."""
     taken = set[UUID]()
     gifts: list[Gift] = []
+    short: list[Ask] = []
     for ask in asks:
-        mine = [user_id for user_id in found.get(ask.selector, ()) if user_id not in taken][: ask.count]
+        mine = [user_id for user_id in found[ask.selector] if user_id not in taken][: ask.count]
         if _enough(mine, ask):
             taken.update(mine)
             single = ask.user_id is not None
             gifts += [Gift(opened[ask.key].id, ask.request_id, user_id, single) for user_id in mine]
-    return {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
+        else:
+            short.append(ask)
+    return gifts, short
 
 
 def _enough(mine: Sequence[UUID], ask: Ask) -> bool:
     return len(mine) == ask.count
 
 
-def _refusals(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
-    """Refuse those for whom a count without locks confirms it; the others only met somebody at work and try again."""
-    counts = zip(asks, _counts(conn, asks), strict=True)
-    return {ask.key: _refusal(ask, found) for ask, found in counts if found.free < ask.count}
-
-
 def _counts(conn: Connection, asks: Sequence[Ask]) -> list[Row[Any]]:
-    rows = conn.execute(COUNT, {"wants": _wants(asks)}) if asks else ()
-    found = {row.selector: row for row in rows}
+    found = {selector: conn.execute(*statement(COUNT, wishes)).one() for selector, wishes in _by_selector(asks).items()}
     return [found[ask.selector] for ask in asks]
 
 
@@ -137,13 +177,11 @@ def _refusal(ask: Ask, found: Row[Any]) -> Refusal:
     return NoUserFree(ask.request_id, found.waiting + 1, seconds)
 
 
-def _wants(asks: Sequence[Ask]) -> str:
-    """One want a selector, with as many users as all its requests need together."""
-    wants = dict[UUID, dict[str, Any]]()
+def _by_selector(asks: Sequence[Ask]) -> dict[UUID, list[Ask]]:
+    groups = dict[UUID, list[Ask]]()
     for ask in asks:
-        want = wants.setdefault(ask.selector, {**asking.wish(ask), "total": 0})
-        want["total"] += ask.count
-    return json.dumps(list(wants.values()))
+        groups.setdefault(ask.selector, []).append(ask)
+    return groups
 
 
 def forget(conn: Connection, ids: Sequence[int]) -> None:

@@ -38,7 +38,7 @@ CREATE TABLE users (
     CONSTRAINT users_lock_whole
         CHECK (num_nulls(locktime, lock_expires_at, lease_id, lock_owner, lock_principal) IN (0, 5))
 ) WITH (
-    fillfactor = 80,
+    fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0,
     autovacuum_analyze_scale_factor = 0.05
 );

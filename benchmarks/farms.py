@@ -1,0 +1,49 @@
+"""Databases to measure on: made on the server that is named, filled as wanted, and dropped at the end."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, make_url, text
+
+from domain import db, schema
+from domain.settings import Settings
+
+FILL = text("""
+INSERT INTO users (id, login, env, domain, labels, created_at, updated_at, available_at, lock_version,
+    locktime, lock_expires_at, lease_id, lock_owner, lock_principal, lock_metadata, lock_token)
+SELECT gen_random_uuid(), 'bot-' || lpad(n::text, 9, '0'), 'stage', 'regular', '{}', now(), now(),
+    CASE WHEN locked THEN now() + interval '1 day' ELSE now() - make_interval(secs => random() * 3600) END,
+    CASE WHEN locked THEN 2 ELSE 1 END, CASE WHEN locked THEN now() END,
+    CASE WHEN locked THEN now() + interval '1 day' END, CASE WHEN locked THEN gen_random_uuid() END,
+    CASE WHEN locked THEN 'somebody' END, CASE WHEN locked THEN 'somebody' END, CASE WHEN locked THEN '{}'::jsonb END,
+    CASE WHEN locked THEN 2 END
+FROM (SELECT n, n % 100 < :locked_percent AS locked FROM generate_series(1, :count) n) rows
+""")
+
+
+@contextlib.contextmanager
+def new_database(server_url: str, *, pool_size: int) -> Iterator[Engine]:
+    """An engine on a migrated database of its own."""
+    name = f"botfarm_bench_{uuid.uuid4().hex[:12]}"
+    admin = db.engine(Settings(database_url=server_url).database_url, patience_seconds=None, autocommit=True)
+    with admin.connect() as conn:
+        conn.execute(text(f"CREATE DATABASE {name}"))
+    url = make_url(admin.url).set(database=name).render_as_string(hide_password=False)
+    engine = db.engine(url, pool_size=pool_size, patience_seconds=None)
+    try:
+        schema.upgrade(engine)
+        yield engine
+    finally:
+        engine.dispose()
+        with admin.connect() as conn:
+            conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        admin.dispose()
+
+
+def fill(engine: Engine, *, count: int, locked_percent: int) -> None:
+    """That many users, so many of a hundred locked for a day, and the planner told."""
+    with engine.begin() as conn:
+        conn.execute(FILL, {"count": count, "locked_percent": locked_percent})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+        conn.execute(text("VACUUM ANALYZE users"))
