@@ -69,7 +69,7 @@ def _services(settings: Settings) -> Services:
     single = _engine(settings, size=settings.lanes + 1, autocommit=True, pre_ping=False)
     commits = GroupCommit(single, lanes=settings.lanes)
     several = _engine(settings, size=settings.lanes + 1, pre_ping=False)
-    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=settings.lanes)
+    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
         _engine(settings, size=1, pre_ping=False),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),

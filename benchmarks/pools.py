@@ -1,107 +1,117 @@
-"""Overlapping pools: threads that take sets of 1 to 10 users of one pool, all or none, as fast as they can.
+"""Overlapping pools: clients that take sets of 1 to 10 users of one pool, all or none, as fast as they can.
 
-    python -m benchmarks.pools --database-url URL [--threads 64] [--users 200] [--seconds 30]
+    python -m benchmarks.pools --database-url URL --api-url URL [--api-url URL] [--clients 64] [--users 200]
 
-Checked while it runs: no user is in two sets, no set is partial. Printed: sets a second, the refusals that were false
-(in the transaction that was refused, a plain count still finds enough free users), and the deadlocks Postgres counted.
+Judged afterwards by the events, whose times are the database's: that no set is partial and no user in two sets, and
+which refusals were false, as enough users were free during the whole call. (A user counts as free from the moment of
+its release, which is shortly before others can see it; so rather too many refusals are called false than too few.)
 """
 
 import argparse
+import asyncio
+import bisect
 import random
-import threading
 import time
 import uuid
 from collections import Counter
-from datetime import timedelta
+from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection as DatabaseConnection
+from sqlalchemy import text
 
-from benchmarks.farms import fill, new_database
-from domain import locks, requests
-from domain.errors import NoUserFree
-from domain.locks import Release
-from domain.requests import Ask, Granted
+from benchmarks.connections import Connection
+from domain import db
+from domain.settings import Settings
 
-TTL = timedelta(minutes=10)
-FREE = text("SELECT count(*) FROM users WHERE status = 'active' AND available_at <= clock_timestamp()")
+OK, CREATED, CONFLICT = 200, 201, 409
 DEADLOCKS = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+CHANGES = text("""
+SELECT user_id, lock_version, type, extract(epoch FROM occurred_at)::float8 AS at FROM (
+    SELECT user_id, lock_version, type, data, occurred_at FROM events
+    UNION ALL SELECT user_id, lock_version, type, data, occurred_at FROM outbox
+) e WHERE type LIKE 'botfarm.lock.%' AND data ->> 'env' = :env ORDER BY occurred_at, user_id, lock_version
+""")
 
 
-class Ledger:
-    """Which users are taken, as the takers know it."""
+@dataclass
+class Tally:
+    """What the clients saw; a refusal is when it was asked, when it was answered, and for how many."""
 
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._taken: set[uuid.UUID] = set()
-        self.counts: Counter[str] = Counter()
-
-    def refuse(self, *, falsely: bool) -> None:
-        with self._guard:
-            self.counts["refused"] += 1
-            self.counts["false refusals"] += falsely
-
-    def note(self, got: list[uuid.UUID], *, count: int) -> None:
-        with self._guard:
-            self.counts["sets"] += 1
-            self.counts["partial sets"] += len(got) != count
-            self.counts["users in two sets"] += len(self._taken & set(got))
-            self._taken |= set(got)
-
-    def give_back(self, users: list[uuid.UUID]) -> None:
-        with self._guard:
-            self._taken -= set(users)
+    counts: Counter[str] = field(default_factory=Counter)
+    refusals: list[tuple[float, float, int]] = field(default_factory=list)
 
 
-def run(engine: Engine, *, threads: int, seconds: float) -> Counter[str]:
-    """What was counted, the deadlocks of this database among it."""
-    ledger = Ledger()
+async def _client(url: str, env: str, stop_at: float, tally: Tally) -> None:
+    async with Connection(url) as connection:
+        while time.monotonic() < stop_at:
+            count = random.randint(1, 10)  # noqa: S311  -- only for load
+            asked = time.time()  # noqa: TID251  -- compared with the times of the events
+            status, answer = await connection.post("/api/v1/users/acquire_lock", {"env": env, "count": count})
+            if status == CONFLICT:
+                tally.refusals.append((asked, time.time(), count))  # noqa: TID251
+                continue
+            assert status == OK, answer
+            tally.counts["sets"] += 1
+            tally.counts["partial sets"] += len(answer["users"]) != count
+            leases = [{"user_id": user["id"], "lease_id": user["lease_id"]} for user in answer["users"]]
+            await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311
+            status, answer = await connection.post("/api/v1/users/release_lock", {"leases": leases})
+            tally.counts["leases lost"] += len(answer["lost"])
+
+
+async def _drive(urls: list[str], env: str, *, clients: int, users: int, seconds: float) -> Tally:
+    tally = Tally()
+    async with Connection(urls[0]) as connection:
+        rows = [{"login": f"{env}-{n}", "env": env} for n in range(users)]
+        _, answer = await connection.post("/api/v1/users/batch", rows)
+        assert all(result["status"] == CREATED for result in answer["results"]), answer
     stop_at = time.monotonic() + seconds
-    workers = [threading.Thread(target=_work, args=(engine, ledger, n, stop_at)) for n in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    with engine.connect() as conn:
-        ledger.counts["deadlocks"] = int(conn.execute(DEADLOCKS).scalar_one())
-    return ledger.counts
+    await asyncio.gather(*(_client(urls[n % len(urls)], env, stop_at, tally) for n in range(clients)))
+    return tally
 
 
-def _work(engine: Engine, ledger: Ledger, number: int, stop_at: float) -> None:
-    dice = random.Random(number)  # noqa: S311  -- only for load
-    while time.monotonic() < stop_at:
-        count = dice.randint(1, 10)
-        ask = Ask(uuid.uuid4(), f"thread-{number}", "bench", TTL, count)
-        with engine.begin() as conn:
-            (outcome,) = requests.take(conn, [ask])
-            free = int(conn.execute(FREE).scalar_one()) if isinstance(outcome, NoUserFree) else 0
-        if isinstance(outcome, NoUserFree):
-            ledger.refuse(falsely=free >= count)
-            continue
-        assert isinstance(outcome, Granted), outcome
-        got = [grant.user.id for grant in outcome.grants]
-        ledger.note(got, count=count)
-        time.sleep(dice.uniform(0, 0.05))
-        ledger.give_back(got)
-        with engine.begin() as conn:
-            locks.release(conn, [Release(user_id, ask.principal, ask.lease_for(user_id)) for user_id in got])
+def judge(conn: DatabaseConnection, env: str, tally: Tally, *, users: int) -> None:
+    """Add to the tally what the events tell: users held twice, and refusals that were false."""
+    held: set[uuid.UUID] = set()
+    times, free = [0.0], [users]
+    for change in conn.execute(CHANGES, {"env": env}):
+        if change.type == "botfarm.lock.acquired.v1":
+            tally.counts["users in two sets"] += change.user_id in held
+            held.add(change.user_id)
+        else:
+            held.discard(change.user_id)
+        times.append(change.at)
+        free.append(users - len(held))
+    for asked, answered, count in tally.refusals:
+        first, last = bisect.bisect_right(times, asked) - 1, bisect.bisect_right(times, answered)
+        tally.counts["false refusals"] += min(free[first:last]) >= count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database-url", required=True)
-    parser.add_argument("--threads", type=int, default=64)
+    parser.add_argument("--api-url", action="append", required=True)
+    parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30)
     options = parser.parse_args()
-    with new_database(options.database_url, pool_size=options.threads) as engine:
-        fill(engine, count=options.users, locked_percent=0)
-        counts = run(engine, threads=options.threads, seconds=options.seconds)
-    calls = counts["sets"] + counts["refused"]
+    env = f"pools-{uuid.uuid4().hex[:8]}"
+    engine = db.engine(Settings(database_url=options.database_url).database_url, patience_seconds=None)
+    with engine.connect() as conn:
+        before = conn.execute(DEADLOCKS).scalar_one()
+    tally = asyncio.run(
+        _drive(options.api_url, env, clients=options.clients, users=options.users, seconds=options.seconds)
+    )
+    with engine.connect() as conn:
+        judge(conn, env, tally, users=options.users)
+        deadlocks = conn.execute(DEADLOCKS).scalar_one() - before
+    counts, refused = tally.counts, len(tally.refusals)
+    calls = counts["sets"] + refused
     print(  # noqa: T201
-        f"{options.threads} threads on {options.users} users: {counts['sets'] / options.seconds:.0f} sets/s, "
-        f"{counts['refused']} of {calls} calls refused, {counts['false refusals']} falsely "
+        f"{options.clients} clients on {options.users} users: {counts['sets'] / options.seconds:.0f} sets/s, "
+        f"{refused} of {calls} calls refused, {counts['false refusals']} falsely "
         f"({100 * counts['false refusals'] / calls:.2f} %), partial sets {counts['partial sets']}, "
-        f"users in two sets {counts['users in two sets']}, deadlocks {counts['deadlocks']}"
+        f"users in two sets {counts['users in two sets']}, leases lost {counts['leases lost']}, deadlocks {deadlocks}"
     )
 
 
