@@ -52,24 +52,37 @@ class Dispatcher:
     _waiters: dict[Key, list[Waiter]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
-    _closing: bool = False
+    _closing: threading.Event = field(default_factory=threading.Event)
     _busy: bool = False
-    _beaten_at: float = float("-inf")
-    _thread: threading.Thread | None = None
+    _fetching: bool = False
+    _fetched_at: float = float("-inf")
+    _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
-        self._thread.start()
+        self._tend_once()  # who is not known to be alive is granted nothing
+        jobs = {"dispatcher": self._run, "line-tender": self._tend}
+        self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        self._closing = True
+        self._closing.set()
         self._woken.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        for thread in self._threads:
+            thread.join(timeout=5)
 
     def wake(self) -> None:
         """Run a pass soon."""
         self._woken.set()
+
+    def fetch(self) -> None:
+        """Another process has granted something to a caller here."""
+        self._fetching = True
+        self._woken.set()
+
+    def expect(self) -> None:
+        """Somebody somewhere has joined the line: what is freed here is worth a pass from now on."""
+        self._busy = True
 
     def freed(self) -> None:
         """A user may have become free: run a pass if anybody is known to wait."""
@@ -95,7 +108,7 @@ class Dispatcher:
         return not remaining
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             try:
                 pause = self._round()
             except SQLAlchemyError as error:
@@ -107,48 +120,54 @@ class Dispatcher:
 
     def _round(self) -> float:
         """Everything there is to do now; how long to sleep unless woken, in seconds."""
-        self._beat()
-        if not self._waiters:
-            with self.engine.begin() as conn:
-                self._busy = requests.busy(conn)
-        if self._busy or self._waiters:
-            self._pass()
-        if self._waiters:
+        poll = HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
+        if self._waiters and (self._fetching or time.monotonic() > self._fetched_at + poll):
             self._fetch()
-        return self._pause()
+        if self._waiters or self._look():
+            coming = self._pass()
+            return poll if coming is None else min(poll, coming)
+        return poll
+
+    def _look(self) -> bool:
+        with self.engine.begin() as conn:
+            self._busy = requests.busy(conn)
+        return self._busy
 
     def _fetch(self) -> None:
         """Take what passes of other processes have granted to callers here."""
+        self._fetching = False
         with self.engine.begin() as conn:
             handovers = requests.confirm(conn, home=self.home)
+        self._fetched_at = time.monotonic()
         self._answer(handovers)
 
-    def _beat(self) -> None:
-        if time.monotonic() - self._beaten_at < BEAT_SECONDS:
-            return
-        with self.engine.begin() as conn:
-            requests.beat(conn, home=self.home)
-            requests.sweep(conn)
-        self._beaten_at = time.monotonic()
-
-    def _pass(self) -> None:
+    def _pass(self) -> float | None:
+        """Hand out until there is nothing left to hand out; seconds until there will be more by itself."""
         for _ in range(PASSES_MOST):
             with self.engine.begin() as conn:
                 done = requests.dispatch(conn, home=self.home)
+            self._busy = done.busy
             self._answer([handover for handover in done.handovers if handover.home == self.home])
             for home in {handover.home for handover in done.handovers if handover.home} - {self.home}:
                 self.tell(home)
             self.handed_over([handover.granted for handover in done.handovers])
             if not done.again:
-                return
+                break
+        return done.next_seconds
 
-    def _pause(self) -> float:
-        poll = HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
-        if not self._waiters:
-            return poll
-        with self.engine.begin() as conn:
-            coming = requests.next_release(conn)
-        return poll if coming is None else min(poll, coming)
+    def _tend(self) -> None:
+        """Beat and sweep beside the passes: neither may be late because of the other."""
+        while not self._closing.wait(BEAT_SECONDS):
+            self._tend_once()
+
+    def _tend_once(self) -> None:
+        try:
+            with self.engine.begin() as conn:
+                requests.beat(conn, home=self.home)
+            with self.engine.begin() as conn:
+                requests.sweep(conn)
+        except SQLAlchemyError as error:
+            log_.warning("tending_failed", error=type(error).__name__, unavailable=db.unavailable(error))
 
     def _answer(self, handovers: Sequence[Handover]) -> None:
         """Only after the commit. A grant that no call here waits for any more is given back."""

@@ -6,6 +6,7 @@ another. redis-py would retry a hanging call with back-off; here a failure only 
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -22,14 +23,20 @@ TIMEOUT_SECONDS = 0.2
 LISTEN_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
 EVERYBODY = "everybody"
+EVERYBODY_SECONDS = 0.1  # telling them more often tells them nothing
 
 log_ = log.get(__name__)
 
 
 class Hints:
-    """Tells other processes that there is something for them, and calls `heard` when one tells us."""
+    """Tells other processes what happened here, and calls us when one of them tells.
 
-    def __init__(self, url: str, *, prefix: str, home: UUID, heard: Callable[[], None]) -> None:
+    `granted`: there is a grant for a caller at this home. `joined`: somebody somewhere has joined the line.
+    """
+
+    def __init__(
+        self, url: str, *, prefix: str, home: UUID, granted: Callable[[], None], joined: Callable[[], None]
+    ) -> None:
         self._client = redis.Redis.from_url(
             url,
             socket_timeout=TIMEOUT_SECONDS,
@@ -38,7 +45,9 @@ class Hints:
         )
         self._prefix = f"{prefix}line:"
         self._home = str(home)
-        self._heard = heard
+        self._granted = granted
+        self._joined = joined
+        self._told_everybody_at = float("-inf")
         self._outgoing: queue.Queue[str] = queue.Queue(WAITING_MOST)
         self._closing = threading.Event()
         self.connected = False
@@ -57,7 +66,9 @@ class Hints:
 
     def tell_everybody(self) -> None:
         """Somebody has joined the line: whoever frees a user should run a pass."""
-        self._put(EVERYBODY)
+        if time.monotonic() > self._told_everybody_at + EVERYBODY_SECONDS:
+            self._told_everybody_at = time.monotonic()
+            self._put(EVERYBODY)
 
     def _put(self, channel: str) -> None:
         try:
@@ -93,7 +104,8 @@ class Hints:
         while not self._closing.is_set():
             message = pubsub.get_message(timeout=LISTEN_SECONDS)
             if message is not None:
-                self._heard()
+                everybody = message["channel"].decode().endswith(EVERYBODY)
+                (self._joined if everybody else self._granted)()
             elif self.connected:
                 pubsub.ping()
             self.connected = True

@@ -71,10 +71,16 @@ def _services(settings: Settings) -> Services:
     several = _engine(settings, size=settings.lanes + 1, pre_ping=False)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
-        _engine(settings, size=1, pre_ping=False),
+        _engine(settings, size=2, pre_ping=False),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
-    hints = Hints(settings.redis_url, prefix=settings.redis_prefix, home=dispatcher.home, heard=dispatcher.wake)
+    hints = Hints(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        home=dispatcher.home,
+        granted=dispatcher.fetch,
+        joined=dispatcher.expect,
+    )
     dispatcher.tell = hints.tell
     dispatcher.hinted = lambda: hints.connected
     checks = {

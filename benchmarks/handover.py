@@ -26,6 +26,7 @@ CREATED = 201
 class Tally:
     """What was seen; times in seconds. `holder` knows who has each user, so a double grant cannot go unseen."""
 
+    begin_at: float
     handovers: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     released_at: dict[str, float] = field(default_factory=dict)
@@ -41,9 +42,8 @@ async def main() -> None:
         rows = [{"login": f"{env}-{n}", "env": env} for n in range(options.users)]
         _, answer = await connection.post("/api/v1/users/batch", rows)
         assert all(result["status"] == CREATED for result in answer["results"]), answer
-    tally = Tally()
-    started = time.perf_counter()
-    stop_at = started + options.seconds
+    tally = Tally(begin_at=time.perf_counter() + options.warm_up)
+    stop_at = tally.begin_at + options.seconds
     await asyncio.gather(
         *(
             _go_round(n, options.api_url[n % len(options.api_url)], env, tally, stop_at, options)
@@ -87,9 +87,9 @@ def _note_grant(tally: Tally, user_id: str, number: int, *, now: float, asked: f
     if user_id in tally.holder:
         tally.double += 1
     tally.holder[user_id] = number
-    tally.waits.append(now - asked)
     released = tally.released_at.get(user_id)
-    if released is not None:
+    if released is not None and now > tally.begin_at:
+        tally.waits.append(now - asked)
         tally.handovers.append(now - max(released, asked))
 
 
@@ -110,6 +110,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--waiters", type=int, default=1_000)
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--warm-up", type=float, default=4, help="seconds until all stand in line; not measured")
     parser.add_argument("--hold", type=float, default=0.02)
     parser.add_argument("--vanish", type=float, default=0.02)
     return parser.parse_args()

@@ -34,7 +34,7 @@ from domain.requests.attending import (
     enqueue,
     leave,
 )
-from domain.requests.dispatching import busy, dispatch, next_release
+from domain.requests.dispatching import Pass, busy, dispatch
 from domain.requests.granting import Handover
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take
@@ -48,6 +48,7 @@ __all__ = [
     "Granted",
     "Handover",
     "Holder",
+    "Pass",
     "Place",
     "Queued",
     "beat",
@@ -60,7 +61,6 @@ __all__ = [
     "explain",
     "find",
     "leave",
-    "next_release",
     "sweep",
     "take",
 ]

@@ -17,7 +17,7 @@ LIST_MOST = 200  # candidates a selector; must not be less than the largest coun
 MUTEX = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))")
 
 _CANDIDATE_ROWS = f"""
-SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, w.ids, t.free
+SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, w.ids, t.free, t.waiting, t.next_seconds
 FROM totals t LEFT JOIN (
     SELECT q.*, p.ids FROM pools p CROSS JOIN LATERAL (
         SELECT q.id, q.request_id, q.user_id, q.count, q.priority FROM lock_requests q
@@ -26,6 +26,9 @@ FROM totals t LEFT JOIN (
     ) q
 ) w ON true ORDER BY w.priority DESC, w.id
 """
+_TOTALS = """(SELECT extract(epoch FROM min(u.available_at) - clock_timestamp()) FROM users u
+        WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()))::float8 AS next_seconds,
+    EXISTS (SELECT FROM lock_requests q WHERE q.granted_at IS NULL) AS waiting"""
 _LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
 
 # All free users once, matched with each selector: best where few are free.
@@ -36,7 +39,7 @@ WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
 ), pools AS MATERIALIZED (
     SELECT h.selector, (array_agg(f.id ORDER BY f.available_at, f.id))[1:{LIST_MOST}] AS ids
     FROM heads h JOIN free f ON {lines.matches("f", "h")} GROUP BY h.selector
-), totals AS (SELECT count(*) AS free FROM free)
+), totals AS (SELECT (SELECT count(*) FROM free) AS free, {_TOTALS})
 {_CANDIDATE_ROWS}
 """)
 
@@ -49,22 +52,24 @@ WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
             ORDER BY u.available_at, u.id LIMIT {LIST_MOST}
         ) c
     ) f WHERE f.ids IS NOT NULL
-), totals AS (SELECT 0 AS free)
+), totals AS (SELECT 0 AS free, {_TOTALS})
 {_CANDIDATE_ROWS}
 """)
 BUSY = text("SELECT EXISTS (SELECT FROM lock_requests WHERE granted_at IS NULL)")
-NEXT_RELEASE = text("""
-SELECT extract(epoch FROM min(available_at) - clock_timestamp())::float8 FROM users
-WHERE status = 'active' AND available_at > (SELECT clock_timestamp())
-""")
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass handed over; `again` when it could not look at all there was and should be followed by another."""
+    """What one pass handed over.
+
+    `again` when it could not look at all there was and should be followed by another; `busy` when anybody waits;
+    `next_seconds` until the next user becomes available by itself, None when none will.
+    """
 
     handovers: Sequence[Handover]
     again: bool
+    busy: bool
+    next_seconds: float | None
 
 
 def busy(conn: Connection) -> bool:
@@ -84,7 +89,13 @@ def dispatch(conn: Connection, *, home: UUID | None) -> Pass:
     gifts, cut = deal([row for row in rows if row.id is not None])
     handovers = grant(conn, gifts, home=home)
     missed = len({gift.request for gift in gifts}) > len(handovers)
-    return Pass(handovers, again=bool(handovers) and (cut or missed))
+    coming = rows[0].next_seconds
+    return Pass(
+        handovers,
+        again=bool(handovers) and (cut or missed),
+        busy=rows[0].waiting,
+        next_seconds=None if coming is None else max(0.0, coming),
+    )
 
 
 def deal(rows: Sequence[Row[Any]]) -> tuple[list[Gift], bool]:
@@ -103,9 +114,3 @@ def deal(rows: Sequence[Row[Any]]) -> tuple[list[Gift], bool]:
             return gifts, True
         taken.update(mine)
     return gifts, False
-
-
-def next_release(conn: Connection) -> float | None:
-    """Seconds until the next user becomes available by itself; None when none will."""
-    seconds = conn.execute(NEXT_RELEASE).scalar_one()
-    return None if seconds is None else max(0.0, float(seconds))
