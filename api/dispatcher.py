@@ -5,6 +5,7 @@ user becomes available by itself, and by the clock anyway: the poll repairs what
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 import uuid
@@ -30,10 +31,20 @@ log_ = log.get(__name__)
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """An open call; its future gets what its request was granted."""
+    """An open call; its future gets what its request was granted, or None when there is nothing to wait for any more.
+
+    `joined` once its request is in line. `leaving` when it has stopped waiting and the line does not know yet: a grant
+    of that moment is still its own. `shared` when its grant was told to another call too, which may have been heard.
+    """
 
     loop: asyncio.AbstractEventLoop
-    granted: asyncio.Future[Granted]
+    granted: asyncio.Future[Granted | None]
+    joined: bool = False
+    leaving: bool = False
+    shared: bool = False
+
+    def outcome(self) -> Granted | None:
+        return self.granted.result() if self.granted.done() else None
 
 
 @dataclass(eq=False)
@@ -98,21 +109,34 @@ class Dispatcher:
         return waiter
 
     def depart(self, key: Key, waiter: Waiter) -> bool:
-        """Forget a call; whether it was the last one here for its request."""
+        """The call waits no more; whether no other one here waits for its request, so that the line must be told."""
+        with self._guard:
+            waiter.leaving = True
+            return not self._waited_for(key)
+
+    def cancelled(self, key: Key) -> None:
+        """The request was taken out: its calls here need not wait any longer, and what was kept for it is free."""
+        self._rouse([key])
+        self.wake()
+
+    def forget(self, key: Key, waiter: Waiter) -> None:
+        """The call has its answer."""
         with self._guard:
             remaining = [other for other in self._waiters.get(key, ()) if other is not waiter]
             if remaining:
                 self._waiters[key] = remaining
             else:
                 self._waiters.pop(key, None)
-        return not remaining
+
+    def _waited_for(self, key: Key) -> bool:
+        return any(not waiter.leaving for waiter in self._waiters.get(key, ()))
 
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
                 pause = self._round()
-            except SQLAlchemyError as error:
-                log_.warning("dispatch_failed", error=type(error).__name__, unavailable=db.unavailable(error))
+            except Exception as error:  # noqa: BLE001  -- no failure ends the passes: calls would wait in vain
+                _note_failure("dispatch_failed", error)
                 pause = FAILED_PAUSE_SECONDS
             self._woken.wait(pause)
             self._woken.clear()
@@ -164,10 +188,43 @@ class Dispatcher:
         try:
             with self.engine.begin() as conn:
                 requests.beat(conn, home=self.home)
+            self._come_back()
+            self._catch_up()
             with self.engine.begin() as conn:
                 requests.sweep(conn)
-        except SQLAlchemyError as error:
-            log_.warning("tending_failed", error=type(error).__name__, unavailable=db.unavailable(error))
+        except Exception as error:  # noqa: BLE001  -- whoever does not beat is taken for dead
+            _note_failure("tending_failed", error)
+
+    def _come_back(self) -> None:
+        """Attend what was taken for left: by a sweep while this process hung, or by a call that went as one came."""
+        with self._guard:
+            open_calls = [key for key in self._waiters if self._waited_for(key)]
+        if not open_calls:
+            return
+        with self.engine.begin() as conn:
+            back = requests.come_back(conn, open_calls, home=self.home)
+        with self._guard:
+            left = [key for key in back if not self._waited_for(key)]  # meanwhile
+        with self.engine.begin() as conn:
+            requests.step_away(conn, left, home=self.home)
+        if back:
+            self.wake()
+
+    def _catch_up(self) -> None:
+        """Rouse the calls whose requests left the line elsewhere: cancelled, or granted to a call at another home."""
+        with self._guard:
+            joined = [key for key, waiters in self._waiters.items() if any(waiter.joined for waiter in waiters)]
+        if joined:
+            with self.engine.begin() as conn:
+                settled = requests.settled(conn, joined)
+            self._rouse(settled)
+
+    def _rouse(self, keys: Sequence[Key]) -> None:
+        with self._guard:
+            waiters = [waiter for key in keys for waiter in self._waiters.get(key, ()) if waiter.joined]
+        for waiter in waiters:
+            with contextlib.suppress(RuntimeError):  # that loop has ended
+                waiter.loop.call_soon_threadsafe(_resolve, waiter, None)
 
     def _answer(self, handovers: Sequence[Handover]) -> None:
         """Only after the commit. A grant that no call here waits for any more is given back."""
@@ -177,6 +234,7 @@ class Dispatcher:
             if not waiters:
                 self.unclaimed(handover.key)
             for waiter in waiters:
+                waiter.shared = len(waiters) > 1
                 try:
                     waiter.loop.call_soon_threadsafe(_resolve, waiter, handover.granted)
                 except RuntimeError:  # that loop has ended
@@ -190,6 +248,11 @@ class Dispatcher:
             log_.warning("leave_failed")
 
 
-def _resolve(waiter: Waiter, granted: Granted) -> None:
+def _note_failure(event: str, error: Exception) -> None:
+    expected = db.unavailable(error)
+    log_.warning(event, error=type(error).__name__, unavailable=expected, exc_info=not expected)
+
+
+def _resolve(waiter: Waiter, granted: Granted | None) -> None:
     if not waiter.granted.done():
         waiter.granted.set_result(granted)

@@ -32,7 +32,7 @@ from sqlalchemy import Engine
 from domain import db, locks, log, requests
 from domain.errors import DatabaseUnavailable, Overloaded
 from domain.locks import Acquire, Release, Renew
-from domain.requests import Ask, Cancel, Detach, Enqueue
+from domain.requests import Ask, Cancel, Claim, Detach, Enqueue
 
 Request = Any  # a key of the verbs
 Outcome = Any  # what the verb says was done, a Refusal, or another Exception
@@ -47,6 +47,7 @@ REQUEST_VERBS: dict[type[Request], Verb] = {
     Ask: requests.take,
     Enqueue: requests.enqueue,
     Detach: requests.detach,
+    Claim: requests.claim,
     Cancel: requests.cancel,
 }
 TRIES = 2

@@ -103,9 +103,10 @@ class Hints:
     def _hear(self, pubsub: PubSub) -> None:
         while not self._closing.is_set():
             message = pubsub.get_message(timeout=LISTEN_SECONDS)
-            if message is not None:
+            if message is None:
+                if self.connected:
+                    pubsub.ping()
+            elif message["type"] == "message":  # the answer to a ping comes this way too, and has no channel
                 everybody = message["channel"].decode().endswith(EVERYBODY)
                 (self._joined if everybody else self._granted)()
-            elif self.connected:
-                pubsub.ping()
             self.connected = True

@@ -156,8 +156,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await asyncio.to_thread(services.dispatcher.close)  # what it grants to calls that are gone, `requests` undoes
         await asyncio.to_thread(services.requests.close)
-        await asyncio.to_thread(services.dispatcher.close)
         await asyncio.to_thread(services.commits.close)
         services.hints.close()
         await asyncio.to_thread(services.database.close)

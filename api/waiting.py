@@ -5,11 +5,12 @@ from typing import Any
 
 from starlette.requests import Request
 
+from api.dispatcher import Waiter
 from api.services import Services
 from domain import errors
-from domain.errors import CoolingDown, LineAhead, LockHeld, NoUserFree
+from domain.errors import CoolingDown, DatabaseUnavailable, LineAhead, LockHeld, NoUserFree, Refusal
 from domain.locks import Acquire, Grant
-from domain.requests import Ask, Detach, Enqueue, Granted
+from domain.requests import Ask, Claim, Detach, Enqueue, Granted
 
 WORTH_WAITING = (LockHeld, CoolingDown, LineAhead)
 
@@ -41,6 +42,16 @@ async def acquire(
             refusal.place = errors.Place(late.request_id, late.position)
             raise refusal from None
         return granted.grants[0]
+    return await _claimed(services, wish) if grant.again else grant
+
+
+async def _claimed(services: Services, wish: Acquire) -> Grant:
+    """A grant that is asked for again, and that is its caller's even if the call that waited for it has hung up.
+
+    Raises LeaseLost when it was taken back before.
+    """
+    await services.requests.submit(Claim((wish.principal, wish.lease_id)))
+    grant: Grant = await services.commits.submit(wish)
     return grant
 
 
@@ -49,29 +60,54 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
     dispatcher = services.dispatcher
     waiter = dispatcher.attend(ask.key)
     hung_up = asyncio.ensure_future(_hang_up(request))
-    settled = False
     try:
         outcome = await services.requests.submit(Enqueue(ask, dispatcher.home))
         if not isinstance(outcome, Granted):
+            waiter.joined = True
             services.hints.tell_everybody()
             dispatcher.wake()
-            either: set[asyncio.Future[Any]] = {waiter.granted, hung_up}
-            await asyncio.wait(either, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
-        settled = True
+            await _first_of(waiter.granted, hung_up, seconds=wait_seconds)
+    except BaseException as failure:
+        if isinstance(failure, Refusal) and not isinstance(failure, DatabaseUnavailable):
+            dispatcher.forget(ask.key, waiter)
+        else:  # cancelled, or no answer from the database: the request may be in line all the same
+            services.background.start(_leave(services, ask, waiter, gone=True))
+        raise
     finally:
         gone = hung_up.done()
         hung_up.cancel()
+    granted = outcome if isinstance(outcome, Granted) else waiter.outcome()
+    if granted is None or (gone and granted is not outcome):
+        return await _leave(services, ask, waiter, gone=gone)
+    dispatcher.forget(ask.key, waiter)
+    return granted
+
+
+async def _leave(services: Services, ask: Ask, waiter: Waiter, *, gone: bool) -> Granted:
+    """Stop waiting, unless another call here waits for the same. A grant of the last moment is had, or taken back."""
+    dispatcher = services.dispatcher
+    try:
         last = dispatcher.depart(ask.key, waiter)
-        if not settled and last:  # cancelled, or no answer from the database: the request may be in line all the same
-            services.background.start(services.requests.submit(Detach(ask, dispatcher.home, gone=True)))
-    if isinstance(outcome, Granted):
-        return outcome
-    if waiter.granted.done() and not gone:
-        return waiter.granted.result()
-    if not last:  # another call for the same request goes on waiting
-        raise NoUserFree(ask.request_id, 1, 1.0)
-    late: Granted = await services.requests.submit(Detach(ask, dispatcher.home, gone=gone))
+        if not last and (gone or not waiter.granted.done()):
+            raise NoUserFree(ask.request_id, 1, 1.0)
+        late: Granted = await services.requests.submit(Detach(ask, dispatcher.home, gone=gone and not waiter.shared))
+    except DatabaseUnavailable:
+        if waiter.granted.done():
+            dispatcher.unclaimed(ask.key)
+        raise
+    finally:
+        dispatcher.forget(ask.key, waiter)
     return late
+
+
+async def _first_of(*futures: asyncio.Future[Any], seconds: float) -> None:
+    """Wait for any of them, but only for so long; and no longer when the server stops, which cancels its calls."""
+    try:
+        await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()  # there is an answer to give: the place in line
 
 
 async def _hang_up(request: Request) -> None:

@@ -42,6 +42,15 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A Redis-protocol server of this test alone, running, to be mistreated."""
+    server = Valkey(tmp_path / "valkey")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 def redis_prefix() -> str:
     """Keys of this test alone."""
     return f"test-{uuid.uuid4().hex}:"

@@ -17,6 +17,11 @@ def sweep_expired() -> None:
     duties.expire()
 
 
+@dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0)
+def sweep_line() -> None:
+    duties.sweep_line()
+
+
 @dramatiq.actor(broker=broker, queue_name=QUEUE)
 def retention_once() -> None:
     duties.retain()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from domain import db, epochs, heartbeats, locks, log, partitions
+from domain import db, epochs, heartbeats, locks, log, partitions, requests
 from domain.cache import Cache
 from worker import metrics, sightings
 from worker.relay import Relay
@@ -46,6 +46,18 @@ class Duties:
             ended = locks.expire(conn, limit=EXPIRE_LIMIT)
         metrics.EXPIRED.inc(ended)
         return ended == EXPIRE_LIMIT
+
+    def sweep_line(self) -> bool:
+        """Tidy the waiting line, then run a pass over it, as its API processes do. True when there may be more.
+
+        Their homes learn of the grants by asking, which they do all the time. So a line goes on whose own dispatchers
+        are dead, or cut off from Postgres.
+        """
+        with self.engine.begin() as conn:
+            reclaimed = requests.sweep(conn)
+        metrics.RECLAIMED.inc(reclaimed)
+        with self.engine.begin() as conn:
+            return requests.busy(conn) and requests.dispatch(conn, home=None).again
 
     def retain(self) -> bool:
         """Make partitions ahead, drop what is too old, trim the stream. There is never more to do at once."""
@@ -88,7 +100,7 @@ def open_duties(
         published=lambda batch: sightings.tell(cache, batch),
     )
     return Duties(
-        engine=db.engine(database_url, pool_size=6, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker"),
+        engine=db.engine(database_url, pool_size=7, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker"),
         stream=stream,
         cache=cache,
         relay=relay,

@@ -14,6 +14,7 @@ from worker.duties import Duties
 
 POLL_SECONDS = 0.05
 SWEEP_SECONDS = 0.25
+LINE_SECONDS = 1.0
 RETENTION_SECONDS = 60.0
 BEAT_SECONDS = 1.0
 BACKOFF_SECONDS = (0.1, 2.0)
@@ -142,6 +143,7 @@ def loops_of(duties: Duties) -> Loops:
             Loop("sequencing", work=sequence, pause_seconds=POLL_SECONDS, beat=duties.beat),
             publishing,
             Loop("expiry", work=duties.expire, pause_seconds=SWEEP_SECONDS, beat=duties.beat),
+            Loop("line", work=duties.sweep_line, pause_seconds=LINE_SECONDS, beat=duties.beat),
             Loop("retention", work=duties.retain, pause_seconds=RETENTION_SECONDS, beat=duties.beat),
         ]
     )

@@ -16,4 +16,5 @@ RESYNCS = Counter(
 )
 FOREIGN = Counter("botfarm_stream_foreign_entries", "Entries that no relay had written, removed from the stream")
 EXPIRED = Counter("botfarm_locks_expired", "Lapsed locks that were tidied away")
+RECLAIMED = Counter("botfarm_line_grants_reclaimed", "Grants of the waiting line that nobody fetched, taken back")
 LOOP_FAILURES = Counter("botfarm_loop_failures", "Turns of a loop that failed", ["loop"])

@@ -20,6 +20,7 @@ from domain.errors import (
     LineFull,
     LockHeld,
     NotLockHolder,
+    RequestNotFound,
     SealBroken,
     UserNotFound,
     UserQuarantined,
@@ -33,7 +34,15 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
     "/acquire_lock",
     summary="Take the lock of this user",
     responses=responses.describe(
-        UserNotFound, LockHeld, UserQuarantined, CoolingDown, LineAhead, LeaseLost, LineFull, SealBroken
+        UserNotFound,
+        LockHeld,
+        UserQuarantined,
+        CoolingDown,
+        LineAhead,
+        LeaseLost,
+        RequestNotFound,
+        LineFull,
+        SealBroken,
     ),
 )
 async def acquire(

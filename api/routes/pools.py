@@ -11,7 +11,15 @@ from api.paths import BASE
 from api.principals import Caller
 from api.services import Provided
 from domain import locks
-from domain.errors import LineFull, NoMatchingUser, NoUserFree, RequestEnded, RequestIdReused, SealBroken
+from domain.errors import (
+    LineFull,
+    NoMatchingUser,
+    NoUserFree,
+    RequestEnded,
+    RequestIdReused,
+    RequestNotFound,
+    SealBroken,
+)
 from domain.locks import Release, Renew
 from domain.requests import Ask
 
@@ -21,7 +29,9 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
 @router.post(
     "/acquire_lock",
     summary="Take the locks of any users that match: all or none",
-    responses=responses.describe(NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, LineFull, SealBroken),
+    responses=responses.describe(
+        NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken
+    ),
 )
 async def acquire(body: PoolIn, request: Request, services: Provided, caller: Caller, response: Response) -> PoolOut:
     ask = Ask(

@@ -42,5 +42,7 @@ async def explain(request_id: UUID, services: Provided, caller: Caller) -> Reque
     responses=responses.describe(RequestNotFound),
 )
 async def cancel(request_id: UUID, services: Provided, caller: Caller) -> Response:
-    await services.requests.submit(Cancel((caller.name, request_id)))
+    key = caller.name, request_id
+    await services.requests.submit(Cancel(key))
+    services.dispatcher.cancelled(key)
     return Response(status_code=204)

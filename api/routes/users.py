@@ -1,5 +1,6 @@
 """Creating and finding users."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -105,6 +106,7 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         force_reason=query.reason,
         projects=caller.projects,
     )
+    await asyncio.to_thread(services.cache.forget, user_id)
     return Response(status_code=204)
 
 

@@ -25,14 +25,19 @@ Source: the lease queue of Boskos and the measured prototype recorded in `docs/d
 from domain.requests.asking import Ask, Granted, Place
 from domain.requests.attending import (
     Cancel,
+    Claim,
     Detach,
     Enqueue,
     beat,
     cancel,
+    claim,
+    come_back,
     confirm,
     detach,
     enqueue,
     leave,
+    settled,
+    step_away,
 )
 from domain.requests.dispatching import Pass, busy, dispatch
 from domain.requests.granting import Handover
@@ -43,6 +48,7 @@ from domain.requests.views import Holder, Queued, explain, find
 __all__ = [
     "Ask",
     "Cancel",
+    "Claim",
     "Detach",
     "Enqueue",
     "Granted",
@@ -54,6 +60,8 @@ __all__ = [
     "beat",
     "busy",
     "cancel",
+    "claim",
+    "come_back",
     "confirm",
     "detach",
     "dispatch",
@@ -61,6 +69,8 @@ __all__ = [
     "explain",
     "find",
     "leave",
+    "settled",
+    "step_away",
     "sweep",
     "take",
 ]

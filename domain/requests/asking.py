@@ -83,13 +83,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A request's row: new, or the one that was there; `claimed` when it was asked about after it was granted."""
+    """A request's row: new, or the one that was there; `claimed` when it was asked about after it was granted.
+
+    `home` is the process that has or had its call; None when nobody asks just now.
+    """
 
     id: int
     is_new: bool
     granted: bool
     claimed: bool
     fingerprint: UUID
+    home: UUID | None
 
 
 OPEN = text("""
@@ -115,7 +119,7 @@ RETURNING id, principal, request_id
 """)
 
 FIND = text("""
-SELECT q.id, q.principal, q.request_id, q.fingerprint, q.granted_at IS NOT NULL AS granted,
+SELECT q.id, q.principal, q.request_id, q.fingerprint, q.home, q.granted_at IS NOT NULL AS granted,
     coalesce(q.seen_at > q.granted_at, false) AS claimed
 FROM lock_requests q JOIN unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
     ON q.principal = k.principal AND q.request_id = k.request_id
@@ -158,10 +162,13 @@ def open_all(conn: Connection, asks: Sequence[Ask], *, home: UUID | None) -> dic
             granted=False,
             claimed=False,
             fingerprint=unique[row.principal, row.request_id].fingerprint,
+            home=home,
         )
         for row in rows
     }
-    return opened | look_up(conn, unique.keys() - opened.keys())
+    opened |= look_up(conn, unique.keys() - opened.keys())
+    ended = [ask for key, ask in unique.items() if key not in opened]  # taken out between the two statements
+    return opened | open_all(conn, ended, home=home) if ended else opened
 
 
 def look_up(conn: Connection, keys: Iterable[Key]) -> dict[Key, Opened]:
@@ -174,7 +181,12 @@ def look_up(conn: Connection, keys: Iterable[Key]) -> dict[Key, Opened]:
     )
     return {
         (row.principal, row.request_id): Opened(
-            row.id, is_new=False, granted=row.granted, claimed=row.claimed, fingerprint=row.fingerprint
+            row.id,
+            is_new=False,
+            granted=row.granted,
+            claimed=row.claimed,
+            fingerprint=row.fingerprint,
+            home=row.home,
         )
         for row in rows
     }

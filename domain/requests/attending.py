@@ -29,7 +29,8 @@ class Enqueue:
 class Detach:
     """The call of this request at `home` has stopped waiting; its place is kept for a while.
 
-    `gone` when nobody is there to be answered: then a grant of the last moment is taken back.
+    `gone` when nobody is there to be answered: then a grant of the last moment is taken back, unless the call that
+    it was made to is one at another home.
     """
 
     ask: Ask
@@ -48,6 +49,13 @@ class Cancel:
     unless_claimed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The request was asked about, by a call that is answered without looking at the line."""
+
+    key: Key
+
+
 ATTEND = text("""
 UPDATE lock_requests SET home = :home, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL
@@ -57,10 +65,31 @@ UPDATE lock_requests q SET confirmed_at = clock_timestamp()
 WHERE q.home = :home AND q.granted_at IS NOT NULL AND q.confirmed_at IS NULL
 RETURNING q.id, q.principal, q.request_id
 """)
+CLAIM = text("""
+UPDATE lock_requests q SET seen_at = clock_timestamp(), confirmed_at = coalesce(q.confirmed_at, clock_timestamp())
+FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
+WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NOT NULL
+RETURNING q.principal, q.request_id
+""")
 WAITING = text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")
 AWAY = text("""
 UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL AND home = :home
+""")
+COME_BACK = text("""
+WITH detached AS MATERIALIZED (
+    SELECT q.id FROM lock_requests q
+        JOIN unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
+        ON q.principal = k.principal AND q.request_id = k.request_id
+    WHERE q.granted_at IS NULL AND q.home IS NULL FOR UPDATE OF q SKIP LOCKED
+)
+UPDATE lock_requests q SET home = :home, seen_at = clock_timestamp() FROM detached d WHERE q.id = d.id
+RETURNING q.principal, q.request_id
+""")
+STEP_AWAY = text("""
+UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp()
+FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
+WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NULL AND q.home = :home
 """)
 REMOVE = text("""
 DELETE FROM lock_requests q
@@ -69,6 +98,12 @@ USING unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]), CAST(:sp
 WHERE q.principal = k.principal AND q.request_id = k.request_id
     AND NOT (k.spare_claimed AND coalesce(q.seen_at > q.granted_at, false))
 RETURNING q.principal, q.request_id, q.granted_at IS NOT NULL AS granted, q.users, q.leases
+""")
+LEFT_THE_LINE = text("""
+SELECT k.principal, k.request_id
+FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
+    LEFT JOIN lock_requests q ON q.principal = k.principal AND q.request_id = k.request_id
+WHERE q.id IS NULL OR q.confirmed_at IS NOT NULL
 """)
 BEAT = text("""
 INSERT INTO homes (id, seen_at) VALUES (:home, clock_timestamp())
@@ -116,7 +151,9 @@ def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]
     opened = asking.look_up(conn, [call.ask.key for call in calls])
     for call in calls:
         row = opened.get(call.ask.key)
-        if call.gone and row is not None and row.granted and not row.claimed:
+        if row is not None and asking.reused(call.ask, row):  # another's place, or another's grant
+            del opened[call.ask.key]
+        elif call.gone and row is not None and row.granted and row.home == call.home and not row.claimed:
             cancel(conn, [Cancel(call.ask.key)])
             del opened[call.ask.key]
     outcomes = _given(conn, opened)
@@ -132,15 +169,17 @@ def cancel(conn: Connection, calls: Sequence[Cancel]) -> list[bool | Refusal]:
     Refusals: RequestNotFound.
     """
     unique = sorted({call.key: call for call in calls}.values(), key=lambda call: call.key)
-    parameters = {
-        "principals": [call.key[0] for call in unique],
-        "request_ids": [str(call.key[1]) for call in unique],
-        "spare_claimed": [call.unless_claimed for call in unique],
-    }
-    rows = conn.execute(REMOVE, parameters).all()
+    spare = {"spare_claimed": [call.unless_claimed for call in unique]}
+    rows = conn.execute(REMOVE, _keys([call.key for call in unique]) | spare).all()
     release_leases(conn, [row for row in rows if row.granted])
     removed = {(row.principal, row.request_id): bool(row.granted) for row in rows}
     return [removed.get(call.key, RequestNotFound(call.key[1])) for call in calls]
+
+
+def claim(conn: Connection, calls: Sequence[Claim]) -> list[bool]:
+    """From now on no grant of these requests is taken back for want of a caller; whether there was any."""
+    found = {(row.principal, row.request_id) for row in conn.execute(CLAIM, _keys([call.key for call in calls]))}
+    return [call.key in found for call in calls]
 
 
 def release_leases(conn: Connection, rows: Sequence[Row[Any]]) -> None:
@@ -170,9 +209,30 @@ def beat(conn: Connection, *, home: UUID) -> None:
     conn.execute(BEAT, {"home": home})
 
 
+def come_back(conn: Connection, keys: Sequence[Key], *, home: UUID) -> list[Key]:
+    """Calls for these requests are open at `home`; those that were detached all the same and are attended again."""
+    rows = conn.execute(COME_BACK, {**_keys(keys), "home": home}) if keys else ()
+    return [(row.principal, row.request_id) for row in rows]
+
+
+def settled(conn: Connection, keys: Sequence[Key]) -> list[Key]:
+    """Those requests that are in line no more: cancelled, or granted and confirmed by whoever else asked for them."""
+    return [(row.principal, row.request_id) for row in conn.execute(LEFT_THE_LINE, _keys(keys))]
+
+
+def step_away(conn: Connection, keys: Sequence[Key], *, home: UUID) -> None:
+    """No calls for these requests are open at `home` any more; their places are kept for a while."""
+    if keys:
+        conn.execute(STEP_AWAY, {**_keys(keys), "home": home})
+
+
 def leave(conn: Connection, *, home: UUID) -> None:
     """The process ends; the places of its calls are kept for a while."""
     conn.execute(LEAVE, {"home": home})
+
+
+def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
+    return {"principals": [principal for principal, _ in keys], "request_ids": [str(key) for _, key in keys]}
 
 
 def _given(conn: Connection, opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:

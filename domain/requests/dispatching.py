@@ -11,10 +11,15 @@ from domain import lines
 from domain.requests.granting import Gift, Handover, grant
 
 FREE_MOST = 1_000  # more free users than that are not listed once for all, but looked up for each selector
+HUNG_SECONDS = 2  # a pass takes milliseconds
 LIST_MOST = 200  # candidates a selector; must not be less than the largest count
 
 # Transaction-scoped, so that it works behind a pooler. A statement of its own: the next one has a fresh snapshot.
-MUTEX = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))")
+# A process that hangs in a pass, or whose machine is cut off, must not keep the mutex: the server ends its session.
+MUTEX = text(f"""
+SET LOCAL idle_in_transaction_session_timeout = '{HUNG_SECONDS}s';
+SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))
+""")
 
 _CANDIDATE_ROWS = f"""
 SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, w.ids, t.free, t.waiting, t.next_seconds

@@ -10,19 +10,27 @@ CONFIRM_SECONDS = 2.0  # a home that has not confirmed a grant for so long is go
 HOME_KEPT_SECONDS = 3_600
 AT_ONCE = 200
 
+# The request is in line again where it was: its caller, who lost a process and not the wish, may ask elsewhere.
 RECLAIM = text("""
 WITH due AS MATERIALIZED (
-    SELECT id FROM lock_requests
+    SELECT id, principal, users, leases FROM lock_requests
     WHERE granted_at IS NOT NULL AND confirmed_at IS NULL
         AND granted_at < (SELECT clock_timestamp()) - make_interval(secs => :seconds)
     LIMIT :limit FOR UPDATE SKIP LOCKED
+), back AS (
+    UPDATE lock_requests q SET granted_at = NULL, users = NULL, leases = NULL, keep_until = NULL,
+        home = NULL, seen_at = clock_timestamp()
+    FROM due WHERE q.id = due.id
 )
-DELETE FROM lock_requests q USING due WHERE q.id = due.id RETURNING q.principal, q.users, q.leases
+SELECT principal, users, leases FROM due
 """)
+# SKIP LOCKED: sweeps and calls that ask again meet on many rows at once, each in an order of its own.
 ORPHANS = text(f"""
-WITH {lines.ALIVE}
-UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp()
-WHERE {lines.WAITING} AND q.home IS NOT NULL AND q.home NOT IN (SELECT id FROM alive)
+WITH {lines.ALIVE}, orphans AS MATERIALIZED (
+    SELECT q.id FROM lock_requests q
+    WHERE {lines.WAITING} AND q.home IS NOT NULL AND q.home NOT IN (SELECT id FROM alive) FOR UPDATE SKIP LOCKED
+)
+UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp() FROM orphans o WHERE q.id = o.id
 """)
 STALE = text(f"""
 DELETE FROM lock_requests q

@@ -60,7 +60,8 @@ SELECT ({MATCHING}) AS matching,
 def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
     """Give each request its users, all or none, those first that became free first; one outcome each, in order.
 
-    A request that was granted before is answered with what it still has. Nothing is kept of one that is refused.
+    A request that was granted before is answered with what it still has. Nothing is kept of one that is refused, but
+    a place in line that it had.
 
     Refusals: NoUserFree; NoMatchingUser; RequestEnded; RequestIdReused.
     """
@@ -120,17 +121,24 @@ def statement(template: str, asks: Sequence[Ask]) -> tuple[TextClause, dict[str,
 
 
 def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
-    """The outcomes of requests that are no first tries: granted before, or waiting in line elsewhere."""
+    """The outcomes of requests that are no first tries: granted before, or in line with a call that waits.
+
+    One that is in line but that nobody waits for just now is tried anew.
+    """
     old = {ask.key: opened[ask.key] for ask in asks if not opened[ask.key].is_new}
     granted = asking.repeated(conn, [row.id for row in old.values() if row.granted])
     asking.claim(conn, granted.keys())
     outcomes: dict[Key, Granted | Refusal] = {}
-    waiting = [ask for ask in asks if ask.key in old and not old[ask.key].granted]
+    waiting = [ask for ask in asks if ask.key in old and not old[ask.key].granted and not _is_idle(ask, old[ask.key])]
     for key, row in old.items():
         if row.granted:
             outcomes[key] = granted[row.id]
     counted = zip(waiting, _counts(conn, waiting), strict=True)
     return outcomes | {ask.key: _refusal(ask, found) for ask, found in counted}
+
+
+def _is_idle(ask: Ask, row: Opened) -> bool:
+    return row.home is None and asking.reused(ask, row) is None
 
 
 def _claim(conn: Connection, asks: Sequence[Ask], *, before: str) -> dict[UUID, Sequence[UUID]]:

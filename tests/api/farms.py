@@ -1,22 +1,26 @@
 """A farm as a test sees it: the API over HTTP from the outside, and its database for what HTTP does not show."""
 
 import contextlib
+import json
+import socket
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from api.main import create_app
-from domain import db, outbox
+from domain import db, outbox, requests
 from domain.settings import Settings
 from tests.api.servers import serving
 
 USERS = "/api/v1/users"
 EVENTS = "/api/v1/events"
+LINE = "/api/v1/lock_requests"
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 LAPSE = """
@@ -26,8 +30,8 @@ FROM (SELECT id, lock_expires_at - clock_timestamp() + interval '1 second' AS sh
 WHERE users.id = s.id AND users.id = :user_id
 """
 CHANGES = """
-SELECT type, user_id, lock_version FROM events WHERE user_id = :user_id
-UNION ALL SELECT type, user_id, lock_version FROM outbox WHERE user_id = :user_id ORDER BY lock_version
+SELECT type, lock_version, data->>'reason' AS reason FROM events WHERE user_id = :user_id
+UNION ALL SELECT type, lock_version, data->>'reason' FROM outbox WHERE user_id = :user_id ORDER BY lock_version
 """
 
 
@@ -39,6 +43,7 @@ class Farm:
     settings: Settings
     client: httpx.Client
     engine: Engine
+    callers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(32, thread_name_prefix="caller"))
 
     @property
     def url(self) -> str:
@@ -65,6 +70,51 @@ class Farm:
     def lock(self, user_id: str, **query: Any) -> httpx.Response:
         return self.client.get(f"{USERS}/{user_id}/lock", params=query)
 
+    def change(self, user_id: str, **fields: Any) -> httpx.Response:
+        return self.client.patch(f"{USERS}/{user_id}", json=fields)
+
+    def delete(self, user_id: str, **query: Any) -> httpx.Response:
+        return self.client.delete(f"{USERS}/{user_id}", params=query)
+
+    def pool(self, **body: Any) -> httpx.Response:
+        """Ask for any users that match."""
+        return self.client.post(f"{USERS}/acquire_lock", json=body)
+
+    def renew_all(self, **body: Any) -> httpx.Response:
+        return self.client.post(f"{USERS}/renew_lock", json=body)
+
+    def release_all(self, **body: Any) -> httpx.Response:
+        return self.client.post(f"{USERS}/release_lock", json=body)
+
+    def request(self, request_id: str) -> httpx.Response:
+        return self.client.get(f"{LINE}/{request_id}")
+
+    def cancel(self, request_id: str) -> httpx.Response:
+        return self.client.delete(f"{LINE}/{request_id}")
+
+    def meanwhile(self, call: Callable[..., httpx.Response], *args: Any, **body: Any) -> "Future[httpx.Response]":
+        """Make the call on a thread of its own."""
+        return self.callers.submit(call, *args, **body)
+
+    def dial(self, path: str, **body: Any) -> socket.socket:
+        """The bare connection of a call, to be hung up in the middle of it."""
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: farm\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(content)}\r\n\r\n"
+        assert self.client.base_url.port
+        connection = socket.create_connection((self.client.base_url.host, self.client.base_url.port), timeout=10)
+        connection.sendall(head.encode() + content)
+        return connection
+
+    def hand_out(self) -> None:
+        """One pass over the line, here and now: who could be granted anything was granted it when this returns."""
+        with self.engine.begin() as conn:
+            requests.dispatch(conn, home=None)
+
+    def sweep_line(self) -> None:
+        with self.engine.begin() as conn:
+            requests.sweep(conn)
+
     def execute(self, statement: str, **values: Any) -> None:
         with self.engine.begin() as conn:
             conn.execute(text(statement), values)
@@ -82,10 +132,17 @@ class Farm:
 
     def changes(self, user_id: str) -> list[str]:
         """The kinds of the user's events, in order and without gaps, numbered already or not."""
-        with self.engine.begin() as conn:
-            rows = conn.execute(text(CHANGES), {"user_id": user_id}).all()
+        rows = self._changes(user_id)
         assert [row.lock_version for row in rows] == list(range(1, len(rows) + 1))
         return [row.type.removeprefix("botfarm.").removesuffix(".v1") for row in rows]
+
+    def endings(self, user_id: str) -> list[str]:
+        """Why each lock of the user that was released was released, in order."""
+        return [row.reason for row in self._changes(user_id) if row.type == "botfarm.lock.released.v1"]
+
+    def _changes(self, user_id: str) -> Sequence[Row[Any]]:
+        with self.engine.begin() as conn:
+            return conn.execute(text(CHANGES), {"user_id": user_id}).all()
 
 
 @contextlib.contextmanager
@@ -94,5 +151,7 @@ def farming(settings: Settings) -> Iterator[Farm]:
     app = create_app(settings)
     engine = db.engine(settings.database_url, patience_seconds=30)
     with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
-        yield Farm(app, settings, client, engine)
+        farm = Farm(app, settings, client, engine)
+        yield farm
+        farm.callers.shutdown()
     engine.dispose()

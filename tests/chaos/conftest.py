@@ -1,6 +1,5 @@
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -14,14 +13,6 @@ from standalone.valkey import Valkey
 def seconds() -> float:
     """How long the chaos lasts."""
     return float(os.environ.get("BOTFARM_CHAOS_SECONDS", "8"))
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import redis
 from sqlalchemy import Engine
 
 from domain.sealing import KeyRing
-from standalone.valkey import Valkey
 from tests.worker.farms import Farm, Outsider
 from worker.relay import Relay
 from worker.stream import Stream
@@ -47,12 +45,3 @@ def make_relay(engine: Engine, stream: Stream) -> MakeRelay:
 @pytest.fixture
 def relay(make_relay: MakeRelay) -> Relay:
     return make_relay()
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A server that the test may kill."""
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.kill()

@@ -286,7 +286,7 @@ def test_an_address_that_is_taken_is_told_in_one_line(start: StartWorker) -> Non
 def test_the_actors_do_the_duties_on_demand(start: StartWorker, settings: Settings) -> None:
     worker = start()
     until(worker.is_ok, seconds=20)
-    send = "from worker import actors; [a.send() for a in (actors.relay_once, actors.sweep_expired)]"
+    send = "from worker import actors; [a.send() for a in (actors.relay_once, actors.sweep_expired, actors.sweep_line)]"
     subprocess.run([sys.executable, "-c", send], cwd=ROOT, env=_environment(settings), check=True)
 
     queue = (
