@@ -1,6 +1,7 @@
 """What the routes call on: made once by the app, taken from it by each route."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
@@ -51,6 +52,7 @@ class Services:
     policy: LockPolicy
     monitor: Monitor
     metrics: Metrics
+    stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 
 async def _services(request: Request) -> Services:

@@ -1,6 +1,7 @@
 """A farm as a test sees it: the API over HTTP from the outside, and its database for what HTTP does not show."""
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tests.api.servers import serving
 
 USERS = "/api/v1/users"
 EVENTS = "/api/v1/events"
+LINK = re.compile(r'<(/[^>]+)>; rel="next"')
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 LAPSE = """
@@ -29,6 +31,15 @@ CHANGES = """
 SELECT type, user_id, lock_version FROM events WHERE user_id = :user_id
 UNION ALL SELECT type, user_id, lock_version FROM outbox WHERE user_id = :user_id ORDER BY lock_version
 """
+
+
+def next_of(answer: httpx.Response) -> str | None:
+    """Where the answer's link leads; None on the last page."""
+    if "Link" not in answer.headers:
+        return None
+    found = LINK.fullmatch(answer.headers["Link"])
+    assert found, answer.headers["Link"]
+    return found[1]
 
 
 @dataclass
