@@ -17,7 +17,7 @@ from api.main import create_app
 from domain import db, log, schema
 from domain.settings import Settings
 
-START_SECONDS = 8.0
+START_SECONDS = 6.0
 STOP_SECONDS = 10
 
 
