@@ -91,10 +91,10 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.kill()
 
 
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A database server of this test alone, running, with the schema in its database."""
-    data_dir = tmp_path / "postgres"
+@pytest.fixture(scope="session")
+def spare_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A database server to mistreat, with the schema in its database."""
+    data_dir = tmp_path_factory.mktemp("spare") / "postgres"
     server = Postgres(data_dir)
     server.start()
     engine = db.engine(server.url(), patience_seconds=None)
@@ -103,3 +103,10 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
     yield server
     server.kill()
     places.discard(data_dir)
+
+
+@pytest.fixture
+def own_postgres(spare_postgres: Postgres) -> Postgres:
+    """The spare server, running for this test alone whatever the last one did to it."""
+    spare_postgres.start()
+    return spare_postgres

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from domain import db
 from tests.api.farms import USERS, Farm
-from tests.api.servers import ApiProcess, serving
+from tests.api.servers import ApiProcess, eventually, serving
 
 COMMIT_SECONDS = 0.25
 AT_COMMIT = """
@@ -138,7 +138,8 @@ def hunted(process: ApiProcess, *, round_number: int) -> list[tuple[str, str]]:
     threads = [threading.Thread(target=client.run) for client in clients]
     for thread in threads:
         thread.start()
-    time.sleep(0.4 + random.random() / 5)
+    assert eventually(lambda: sum(len(client.acknowledged) for client in clients) > 50, seconds=30)
+    time.sleep(random.random() / 5)
     process.kill()
     for thread in threads:
         thread.join()
@@ -156,7 +157,7 @@ def test_what_was_acknowledged_outlives_a_kill_with_exactly_one_event(process: A
     with engine.begin() as conn:
         written = {(str(row.lease_id), row.type): row.written for row in conn.execute(text(LEASES))}
     engine.dispose()
-    assert len(acknowledged) > 100
+    assert len(acknowledged) > 3 * 50
     assert [change for change in acknowledged if written.get(change) != 1] == []
     assert set(written.values()) == {1}
     assert len(written) - len(acknowledged) <= 3 * 8  # at most the one change each client was waiting for
