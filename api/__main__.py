@@ -3,17 +3,21 @@
 import contextlib
 import signal
 import sys
+import threading
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.main import create_app
 from domain import db, log, schema
 from domain.settings import Settings
 
-START_SECONDS = 8.0
+START_SECONDS = 6.0
 STOP_SECONDS = 10
 
 
@@ -25,26 +29,40 @@ def main() -> int:
         _refuse_old_schema(settings)
         app = create_app(settings)
     except ValidationError as error:
-        return _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        return _fail("; ".join(map(_fault, error.errors())))
     except (OSError, ValueError) as error:
         return _fail(str(error))
     except SQLAlchemyError as error:
-        return _fail(f"cannot use the database: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")
+        return _fail(f"cannot use {_shown(settings)}: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
     signal.signal(signal.SIGTERM, _end)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    server = _Server(config, stopping=app.state.services.stopping)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http="httptools",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-    return 0
+        server.run()
+    return 0 if server.started else 1
+
+
+class _Server(uvicorn.Server):
+    """Tells the app of the signal at once, not when the last request has ended: a long poll would hold that up."""
+
+    def __init__(self, config: uvicorn.Config, *, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        super().handle_exit(sig, frame)
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -69,6 +87,16 @@ def _refuse_old_schema(settings: Settings) -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
+
+
+def _fault(found: Mapping[str, Any]) -> str:
+    """One fault of the settings, with the variable that has it where it is one's alone."""
+    variables = [name if name.isupper() else f"BOTFARM_{name.upper()}" for name in map(str, found["loc"])]
+    return ": ".join([*variables, found["msg"].removeprefix("Value error, ")])
+
+
+def _shown(settings: Settings) -> str:
+    return make_url(settings.database_url).render_as_string(hide_password=True)
 
 
 def _fail(message: str) -> int:

@@ -109,7 +109,7 @@ class GroupCommit:
             thread.start()
 
     def close(self, *, seconds: float = 10.0) -> None:
-        """Refuse new requests, serve those that wait, and end the lanes; called off the event loop."""
+        """Refuse new requests, serve those that wait, end the lanes, undo what is left; called off the event loop."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
@@ -117,6 +117,8 @@ class GroupCommit:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if self._undos and time.monotonic() < deadline:
+            self._undo(self._undos)
 
     async def submit(self, request: Request, *, undo: bool = False) -> Outcome:
         """What became of the request, once it is committed. `undo` releases a grant that comes too late.

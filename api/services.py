@@ -1,8 +1,9 @@
 """What the routes call on: made once by the app, taken from it by each route."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
@@ -86,6 +87,7 @@ class Services:
     policy: LockPolicy
     monitor: Monitor
     metrics: Metrics
+    stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 
 async def _services(request: Request) -> Services:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from domain import db, log, schema, sealing
 from domain.settings import Settings
 
-WAIT_SECONDS = 8.0  # with one last attempt of its own patience, start-up ends within 10 s
+WAIT_SECONDS = 6.0  # with the start of the program and a last attempt, start-up ends well within 10 s
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,13 +43,16 @@ async def read(query: Annotated[EventsQuery, Query()], request: Request, service
 
 
 async def _page(services: Services, query: EventsQuery) -> events.Page:
-    """The page, waiting for a first event as long as was asked for. Nothing is held open between two looks."""
+    """The page, waiting for a first event as long as was asked for. Nothing is held open between two looks.
+
+    A filtered look goes only so far: without a match and without time left the page is empty and not caught up.
+    """
     by = events.Filter(query.type, query.user_id, query.project_id, query.env)
     deadline = time.monotonic() + query.wait_seconds
     after = query.after
     while True:
         page = await services.database.run(events.read, after=after, limit=query.limit, by=by)
-        if page.events or (page.caught_up and time.monotonic() >= deadline):
+        if page.events or time.monotonic() >= deadline or services.stopping.is_set():
             return page
         after = str(page.looked)
         if page.caught_up:

@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +27,33 @@ def plain_logs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def farm(
+def fresh_settings(
     admin_engine: Engine, template: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Farm]:
-    """One farm for all tests that look at nothing but their own users."""
-    name = f"botfarm_farm_{uuid.uuid4().hex[:12]}"
-    keys = tmp_path_factory.mktemp("farm") / "secret.keys"
+) -> Iterator[Callable[[], Settings]]:
+    """Settings with a database of their own at each call, for farms that outlive a test."""
+    keys = tmp_path_factory.mktemp("farms") / "secret.keys"
     sealing.make_file(keys)
+    names: list[str] = []
+
+    def fresh() -> Settings:
+        names.append(f"botfarm_farm_{uuid.uuid4().hex[:12]}")
+        with admin_engine.connect() as conn:
+            conn.execute(text(f"CREATE DATABASE {names[-1]} TEMPLATE {template}"))
+        url = make_url(admin_engine.url).set(database=names[-1]).render_as_string(hide_password=False)
+        return Settings(database_url=url, redis_url=redis_url, redis_prefix=f"{names[-1]}:", secret_keys_file=str(keys))
+
+    yield fresh
+
     with admin_engine.connect() as conn:
-        conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    settings = Settings(
-        database_url=make_url(admin_engine.url).set(database=name).render_as_string(hide_password=False),
-        redis_url=redis_url,
-        redis_prefix=f"{name}:",
-        secret_keys_file=str(keys),
-    )
-    with farming(settings) as farm:
+        for name in names:
+            conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def farm(fresh_settings: Callable[[], Settings]) -> Iterator[Farm]:
+    """One farm for all tests that look at nothing but their own users."""
+    with farming(fresh_settings()) as farm:
         yield farm
-    with admin_engine.connect() as conn:
-        conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
@@ -83,10 +91,10 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     server.kill()
 
 
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    """A database server of this test alone, running, with the schema in its database."""
-    data_dir = tmp_path / "postgres"
+@pytest.fixture(scope="session")
+def spare_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A database server to mistreat, with the schema in its database."""
+    data_dir = tmp_path_factory.mktemp("spare") / "postgres"
     server = Postgres(data_dir)
     server.start()
     engine = db.engine(server.url(), patience_seconds=None)
@@ -95,3 +103,10 @@ def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
     yield server
     server.kill()
     places.discard(data_dir)
+
+
+@pytest.fixture
+def own_postgres(spare_postgres: Postgres) -> Postgres:
+    """The spare server, running for this test alone whatever the last one did to it."""
+    spare_postgres.start()
+    return spare_postgres

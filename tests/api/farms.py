@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from tests.api.servers import serving
 USERS = "/api/v1/users"
 EVENTS = "/api/v1/events"
 LINE = "/api/v1/lock_requests"
+LINK = re.compile(r'<(/[^>]+)>; rel="next"')
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 LAPSE = """
@@ -33,6 +35,15 @@ CHANGES = """
 SELECT type, lock_version, data->>'reason' AS reason FROM events WHERE user_id = :user_id
 UNION ALL SELECT type, lock_version, data->>'reason' FROM outbox WHERE user_id = :user_id ORDER BY lock_version
 """
+
+
+def next_of(answer: httpx.Response) -> str | None:
+    """Where the answer's link leads; None on the last page."""
+    if "Link" not in answer.headers:
+        return None
+    found = LINK.fullmatch(answer.headers["Link"])
+    assert found, answer.headers["Link"]
+    return found[1]
 
 
 @dataclass

@@ -1,14 +1,10 @@
 """One user's events, newest first."""
 
-import re
-
 import pytest
 
 from tests.api.cloudevents import faults
-from tests.api.farms import NOBODY, USERS, Farm
+from tests.api.farms import NOBODY, USERS, Farm, next_of
 from tests.api.test_events import LIFE, a_whole_life, types
-
-LINK = re.compile(r'<([^>]+)>; rel="next"')
 
 
 def test_a_history_is_newest_first_and_holds_nobody_else(farm: Farm) -> None:
@@ -28,10 +24,8 @@ def test_the_pages_hold_every_event_once(farm: Farm, limit: int) -> None:
     a_whole_life(farm)
 
     pages = [farm.client.get(f"{USERS}/{user_id}/events", params={"limit": limit})]
-    while link := pages[-1].headers.get("Link"):
-        found = LINK.fullmatch(link)
-        assert found
-        pages.append(farm.client.get(found[1]))
+    while following := next_of(pages[-1]):
+        pages.append(farm.client.get(following))
 
     assert [kind for page in pages for kind in types(page)] == LIFE[::-1]
 

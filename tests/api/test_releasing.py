@@ -106,7 +106,7 @@ def test_force_on_a_free_user_changes_nothing(farm: Farm, user_id: str) -> None:
         {"force": True, "reason": ""},
         {"force": True, "reason": "r" * 501},
         {"force": True, "reason": "a\0b"},
-        {"force": True, "reason": "why", "lease_id": str(uuid.uuid4())},
+        {"force": True, "reason": "why", "lease_id": NOBODY},
         {"reason": "why"},
         {"force": False, "reason": "why"},
         {"force": 1, "reason": "why"},
