@@ -51,7 +51,8 @@ class Waiter:
 class Dispatcher:
     """Serves the waiting line. `unclaimed` gets the keys of grants whose callers are gone.
 
-    `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is told all grants of a pass.
+    `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is told all grants of a pass. Once
+    `stopping` is set calls wait no longer: they are answered with their places, which they may claim elsewhere.
     """
 
     engine: Engine
@@ -60,6 +61,7 @@ class Dispatcher:
     tell: Callable[[UUID], None] = lambda _home: None
     hinted: Callable[[], bool] = lambda: False
     handed_over: Callable[[Sequence[Granted]], None] = lambda _granted: None
+    stopping: threading.Event = field(default_factory=threading.Event)
     _waiters: dict[Key, list[Waiter]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
@@ -182,6 +184,10 @@ class Dispatcher:
     def _tend(self) -> None:
         """Beat and sweep beside the passes: neither may be late because of the other."""
         while not self._closing.wait(BEAT_SECONDS):
+            if self.stopping.is_set():
+                with self._guard:
+                    everybody = list(self._waiters)
+                self._rouse(everybody)
             self._tend_once()
 
     def _tend_once(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import threading
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ def _services(settings: Settings) -> Services:
         granted=dispatcher.fetch,
         joined=dispatcher.expect,
     )
+    dispatcher.stopping = stopping = threading.Event()
     dispatcher.tell = hints.tell
     dispatcher.hinted = lambda: hints.connected
     checks = {
@@ -118,6 +120,7 @@ def _services(settings: Settings) -> Services:
         policy=LockPolicy.of(settings),
         monitor=monitor,
         metrics=metrics,
+        stopping=stopping,
     )
 
 

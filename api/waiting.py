@@ -42,16 +42,16 @@ async def acquire(
             refusal.place = errors.Place(late.request_id, late.position)
             raise refusal from None
         return granted.grants[0]
-    return await _claimed(services, wish) if grant.again else grant
+    return await _claimed(services, wish, grant) if grant.again else grant
 
 
-async def _claimed(services: Services, wish: Acquire) -> Grant:
-    """A grant that is asked for again, and that is its caller's even if the call that waited for it has hung up.
+async def _claimed(services: Services, wish: Acquire, grant: Grant) -> Grant:
+    """A grant that is asked for again is its caller's, even if the call that waited for it has hung up meanwhile.
 
     Raises LeaseLost when it was taken back before.
     """
-    await services.requests.submit(Claim((wish.principal, wish.lease_id)))
-    grant: Grant = await services.commits.submit(wish)
+    if not await services.requests.submit(Claim((wish.principal, wish.lease_id), wish.user_id)):
+        grant = await services.commits.submit(wish)
     return grant
 
 
@@ -66,7 +66,8 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
             waiter.joined = True
             services.hints.tell_everybody()
             dispatcher.wake()
-            await _first_of(waiter.granted, hung_up, seconds=wait_seconds)
+            either: set[asyncio.Future[Any]] = {waiter.granted, hung_up}
+            await asyncio.wait(either, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
     except BaseException as failure:
         if isinstance(failure, Refusal) and not isinstance(failure, DatabaseUnavailable):
             dispatcher.forget(ask.key, waiter)
@@ -98,16 +99,6 @@ async def _leave(services: Services, ask: Ask, waiter: Waiter, *, gone: bool) ->
     finally:
         dispatcher.forget(ask.key, waiter)
     return late
-
-
-async def _first_of(*futures: asyncio.Future[Any], seconds: float) -> None:
-    """Wait for any of them, but only for so long; and no longer when the server stops, which cancels its calls."""
-    try:
-        await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        assert task is not None
-        task.uncancel()  # there is an answer to give: the place in line
 
 
 async def _hang_up(request: Request) -> None:

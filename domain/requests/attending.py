@@ -51,9 +51,10 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The request was asked about, by a call that is answered without looking at the line."""
+    """A request for one user was asked about, by a call that is answered without looking at the line."""
 
     key: Key
+    user_id: UUID
 
 
 ATTEND = text("""
@@ -69,7 +70,13 @@ CLAIM = text("""
 UPDATE lock_requests q SET seen_at = clock_timestamp(), confirmed_at = coalesce(q.confirmed_at, clock_timestamp())
 FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
 WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NOT NULL
-RETURNING q.principal, q.request_id
+""")
+LIVING = text("""
+SELECT k.principal, k.request_id
+FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]), CAST(:user_ids AS uuid[]))
+    AS k (principal, request_id, user_id)
+    JOIN users u ON u.id = k.user_id AND u.lease_id = k.request_id AND u.lock_principal = k.principal
+WHERE u.lock_expires_at > (SELECT clock_timestamp())
 """)
 WAITING = text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")
 AWAY = text("""
@@ -177,8 +184,14 @@ def cancel(conn: Connection, calls: Sequence[Cancel]) -> list[bool | Refusal]:
 
 
 def claim(conn: Connection, calls: Sequence[Claim]) -> list[bool]:
-    """From now on no grant of these requests is taken back for want of a caller; whether there was any."""
-    found = {(row.principal, row.request_id) for row in conn.execute(CLAIM, _keys([call.key for call in calls]))}
+    """From now on no grant of these requests is taken back for want of a caller; whether the lease still lives.
+
+    Two statements: the first may wait for one that takes a grant back, and the second sees what became of it.
+    """
+    keys = _keys([call.key for call in calls])
+    conn.execute(CLAIM, keys)
+    living = conn.execute(LIVING, keys | {"user_ids": [str(call.user_id) for call in calls]})
+    found = {(row.principal, row.request_id) for row in living}
     return [call.key in found for call in calls]
 
 

@@ -1,9 +1,10 @@
 """A call that waits: what becomes of a grant that comes just as the call ends, and of one that is another's."""
 
 import asyncio
+import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from api.services import Background
 from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
 from domain.requests.asking import Key
+from tests.api.logs import logging_to
 
 
 @dataclass
@@ -69,6 +71,13 @@ class Call:
         if not self.hang_up:
             await asyncio.Event().wait()
         return {"type": "http.disconnect"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plain_logs() -> Iterator[None]:
+    """Log in JSON: structlog unconfigured draws tracebacks in colour, which takes seconds."""
+    with logging_to(sys.stderr):
+        yield
 
 
 @pytest.fixture

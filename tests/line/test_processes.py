@@ -133,38 +133,28 @@ def test_who_asks_again_after_all_processes_were_restarted_keeps_the_place(farm:
     assert served == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_process_told_to_stop_ends_in_time_answers_or_hangs_up_and_the_places_are_kept(farm: Farm) -> None:
-    first, _ = farm.new_users(2)
-    held = _take(farm, count=2)
+def test_the_calls_of_a_process_told_to_stop_are_told_their_places_which_are_kept(farm: Farm) -> None:
+    farm.new_users(1)
+    held = _take(farm)
     with ThreadPoolExecutor(12) as threads:
         wishes = _line_up(farm, threads, count=5, at=0)
         places = farm.places()
-        calls = [wish["call"] for wish in wishes]
         began = time.monotonic()
         farm.apis[0].running.send_signal(signal.SIGTERM)
-        time.sleep(1)
-        _release(farm, {"users": [user for user in held["users"] if user["id"] == first]}, at=1)
-
-        assert calls[0].result(timeout=10).status_code == 200, "it serves those it has while it stops"
         assert farm.apis[0].running.wait(STOP_SECONDS) == 0
         took = time.monotonic() - began
-        ended = [_outcome(call) for call in calls[1:]]
-        left = wishes[1:]
-        again = [_wait(farm, threads, wish, at=1) for wish in left]
-        assert eventually(lambda: farm.attended() == len(left))
-        kept = farm.places()
-        _release(farm, {"users": [user for user in held["users"] if user["id"] != first]}, at=1)
-        after = again[0].result(timeout=10)
+        ended = [wish["call"].result(timeout=5) for wish in wishes]
 
-        _release(farm, calls[0].result().json(), at=1)
-        for call in again[1:]:
-            _release(farm, after.json(), at=1)
-            after = call.result(timeout=20)
+        again = [_wait(farm, threads, wish, at=1) for wish in wishes[::-1]][::-1]
+        assert eventually(lambda: farm.attended() == len(wishes))
+        assert farm.places() == places
+        for call in again:
+            _release(farm, held, at=1)
+            held = call.result(timeout=20).json()
 
-    print(f"\nstopped after {took:.1f} s, waiting calls ended with {ended}")  # noqa: T201
-    assert took < STOP_SECONDS
-    assert kept == {request_id: place for request_id, place in places.items() if request_id != wishes[0]["request_id"]}
-    assert set(ended) <= {"closed", 409}
+    print(f"\nstopped after {took:.1f} s")  # noqa: T201
+    assert [answer.status_code for answer in ended] == [409] * 5
+    assert {answer.json()["position"] for answer in ended} <= {1, 2, 3, 4, 5}
 
 
 def test_waiting_holds_no_connection(farm: Farm) -> None:
@@ -240,10 +230,3 @@ def _line_up(farm: Farm, threads: ThreadPoolExecutor, *, count: int, at: int | N
 
 def _wait(farm: Farm, threads: ThreadPoolExecutor, wish: dict[str, Any], *, at: int) -> "Future[httpx.Response]":
     return threads.submit(farm.post, POOL, {"request_id": wish["request_id"], "wait_seconds": 60}, at=at)
-
-
-def _outcome(call: "Future[httpx.Response]") -> int | str:
-    try:
-        return call.result(timeout=5).status_code
-    except httpx.TransportError:
-        return "closed"
