@@ -34,40 +34,39 @@ def of_request(granted: Granted, *, ask: Ask, ring: KeyRing) -> PoolOut:
     return PoolOut(request_id=granted.request_id, users=users, lost=lost, server_time=users[0].server_time)
 
 
-def renewed(requests: Sequence[Renew], outcomes: Sequence[Outcome]) -> RenewedManyOut:
+def renewed(requests: Sequence[Renew], outcomes: Sequence[Outcome], *, server_time: datetime) -> RenewedManyOut:
     """In the order given; raises what is no outcome of a lease, such as DatabaseUnavailable."""
-    held, lost, seen_at = _sorted(requests, outcomes, kind=Renewal)
+    held, lost = _sorted(requests, outcomes, kind=Renewal)
     return RenewedManyOut(
         renewed=[
             HeldOut(user_id=user.id, lease_id=lease_id, expires_at=user.lock.expires_at) for user, lease_id in held
         ],
         lost=lost,
-        server_time=seen_at,
+        server_time=server_time,
     )
 
 
-def released(requests: Sequence[Release], outcomes: Sequence[Outcome]) -> ReleasedManyOut:
+def released(requests: Sequence[Release], outcomes: Sequence[Outcome], *, server_time: datetime) -> ReleasedManyOut:
     """In the order given; raises what is no outcome of a lease, such as DatabaseUnavailable."""
-    held, lost, seen_at = _sorted(requests, outcomes, kind=Released)
+    held, lost = _sorted(requests, outcomes, kind=Released)
     return ReleasedManyOut(
         released=[LeaseOut(user_id=user.id, lease_id=lease_id) for user, lease_id in held],
         lost=lost,
-        server_time=seen_at,
+        server_time=server_time,
     )
 
 
 def _sorted(
     requests: Sequence[Renew | Release], outcomes: Sequence[Outcome], *, kind: type[Renewal | Released]
-) -> tuple[list[tuple[Any, UUID]], list[LostOut], datetime | None]:
-    held, lost, seen_at = [], [], None
+) -> tuple[list[tuple[Any, UUID]], list[LostOut]]:
+    held, lost = [], []
     for request, outcome in zip(requests, outcomes, strict=True):
         assert request.lease_id is not None, "lists name their leases"
         if isinstance(outcome, kind):
             held.append((outcome.user, request.lease_id))
-            seen_at = outcome.user.seen_at
         else:
             lost.append(_lost(_as_loss(outcome), lease_id=request.lease_id))
-    return held, lost, seen_at
+    return held, lost
 
 
 def _as_loss(outcome: Outcome) -> LeaseLost | LifetimeExceeded:

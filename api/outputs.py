@@ -92,7 +92,7 @@ class HeldOut(BaseModel):
 class RenewedManyOut(BaseModel):
     renewed: list[HeldOut]
     lost: list[LostOut]
-    server_time: Timestamp | None
+    server_time: Timestamp
 
 
 class LeaseOut(BaseModel):
@@ -103,7 +103,7 @@ class LeaseOut(BaseModel):
 class ReleasedManyOut(BaseModel):
     released: list[LeaseOut]
     lost: list[LostOut]
-    server_time: Timestamp | None
+    server_time: Timestamp
 
 
 class HolderOut(BaseModel):

@@ -10,7 +10,7 @@ from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
 from api.paths import BASE
 from api.principals import Caller
 from api.services import Provided
-from domain import locks
+from domain import clocks, locks
 from domain.errors import (
     LineFull,
     NoMatchingUser,
@@ -33,24 +33,27 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
         NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken
     ),
 )
-async def acquire(body: PoolIn, request: Request, services: Provided, caller: Caller, response: Response) -> PoolOut:
+async def acquire(
+    request: Request, services: Provided, caller: Caller, response: Response, body: PoolIn | None = None
+) -> PoolOut:
+    wish = body or PoolIn()
     ask = Ask(
-        request_id=body.request_id or uuid.uuid4(),
+        request_id=wish.request_id or uuid.uuid4(),
         principal=caller.name,
-        owner=body.owner or caller.name,
-        ttl=services.policy.ttl_for(body.ttl_seconds),
-        count=body.count,
-        project_id=body.project_id,
-        env=body.env,
-        domain=body.domain,
-        labels=body.labels,
-        metadata=body.metadata,
+        owner=wish.owner or caller.name,
+        ttl=services.policy.ttl_for(wish.ttl_seconds),
+        count=wish.count,
+        project_id=wish.project_id,
+        env=wish.env,
+        domain=wish.domain,
+        labels=wish.labels,
+        metadata=wish.metadata,
         cooldown=services.policy.cooldown,
-        priority=body.priority,
+        priority=wish.priority,
         projects=caller.projects,
     )
     granted = await waiting.take(
-        services, ask, wait_seconds=body.wait_seconds, chosen=body.request_id is not None, request=request
+        services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
     )
     response.headers["Cache-Control"] = "no-store"
     return acquisitions.of_request(granted, ask=ask, ring=services.ring)
@@ -74,7 +77,9 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
         )
         for lease in body.leases
     ]
-    return acquisitions.renewed(requests, await services.commits.submit_all(requests))
+    outcomes = await services.commits.submit_all(requests)
+    server_time = await services.database.run(clocks.now)
+    return acquisitions.renewed(requests, outcomes, server_time=server_time)
 
 
 @router.post(
@@ -91,4 +96,5 @@ async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> Re
         owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
     requests = [Release(user_id, caller.name, lease_id, projects=caller.projects) for user_id, lease_id in owned]
     outcomes = await services.commits.submit_all(requests) if requests else []
-    return acquisitions.released(requests, outcomes)
+    server_time = await services.database.run(clocks.now)
+    return acquisitions.released(requests, outcomes, server_time=server_time)
