@@ -56,6 +56,11 @@ def released(requests: Sequence[Release], outcomes: Sequence[Outcome], *, server
     )
 
 
+def seen_at(outcomes: Sequence[Outcome]) -> datetime | None:
+    """The moment at which a list was judged; None when nothing of it is known."""
+    return next((outcome.user.seen_at for outcome in outcomes if isinstance(outcome, Renewal | Released)), None)
+
+
 def _sorted(
     requests: Sequence[Renew | Release], outcomes: Sequence[Outcome], *, kind: type[Renewal | Released]
 ) -> tuple[list[tuple[Any, UUID]], list[LostOut]]:

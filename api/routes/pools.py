@@ -78,7 +78,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
         for lease in body.leases
     ]
     outcomes = await services.commits.submit_all(requests)
-    server_time = await services.database.run(clocks.now)
+    server_time = acquisitions.seen_at(outcomes) or await services.database.run(clocks.now)
     return acquisitions.renewed(requests, outcomes, server_time=server_time)
 
 
@@ -96,5 +96,5 @@ async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> Re
         owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
     requests = [Release(user_id, caller.name, lease_id, projects=caller.projects) for user_id, lease_id in owned]
     outcomes = await services.commits.submit_all(requests) if requests else []
-    server_time = await services.database.run(clocks.now)
+    server_time = acquisitions.seen_at(outcomes) or await services.database.run(clocks.now)
     return acquisitions.released(requests, outcomes, server_time=server_time)

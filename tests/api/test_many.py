@@ -201,7 +201,7 @@ def test_a_thousand_are_renewed_and_released_in_one_call(farm: Farm) -> None:
         {"leases": []},
         {"leases": None},
         {"leases": [lease() for _ in range(2)]},
-        {"leases": [lease(str(uuid.uuid4())) for _ in range(1_001)]},
+        {"leases": [{"user_id": str(uuid.UUID(int=n)), "lease_id": NOBODY} for n in range(1_001)]},
         {"leases": [{"user_id": NOBODY}]},
         {"leases": [{"lease_id": NOBODY}]},
         {"leases": [{**lease(), "token": 1}]},

@@ -176,9 +176,19 @@ def test_what_is_out_of_bounds_or_unknown_is_invalid(farm: Farm, field: str, val
     assert answer.json()["errors"][0]["loc"][:2] == ["body", field]
 
 
-@pytest.mark.parametrize("body", ["[]", "1", "null", '"any"', "", "{"])
+@pytest.mark.parametrize("body", ["[]", "1", '"any"', "{"])
 def test_a_body_is_an_object(farm: Farm, body: str) -> None:
     assert raw(farm, body).status_code == 422
+
+
+@pytest.mark.parametrize("body", ["", "null", "{}"])
+def test_without_a_wish_any_one_user_will_do(farm: Farm, body: str) -> None:
+    farm.new_user()
+
+    answer = raw(farm, body)
+
+    assert answer.status_code == 200
+    assert len(answer.json()["users"]) == 1
 
 
 @pytest.mark.parametrize("field", ["count", "priority"])
