@@ -1,15 +1,18 @@
 """Many at once: any users that match, and all leases of a job in one call."""
 
 import uuid
+from collections.abc import Sequence
+from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
 from api import acquisitions, responses, waiting
+from api.group_commit import Outcome
 from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
 from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
 from api.paths import BASE
 from api.principals import Caller
-from api.services import Provided
+from api.services import Provided, Services
 from domain import clocks, locks
 from domain.errors import (
     LineFull,
@@ -78,7 +81,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
         for lease in body.leases
     ]
     outcomes = await services.commits.submit_all(requests)
-    server_time = acquisitions.seen_at(outcomes) or await services.database.run(clocks.now)
+    server_time = await _server_time(services, outcomes)
     return acquisitions.renewed(requests, outcomes, server_time=server_time)
 
 
@@ -96,5 +99,11 @@ async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> Re
         owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
     requests = [Release(user_id, caller.name, lease_id, projects=caller.projects) for user_id, lease_id in owned]
     outcomes = await services.commits.submit_all(requests) if requests else []
-    server_time = acquisitions.seen_at(outcomes) or await services.database.run(clocks.now)
+    server_time = await _server_time(services, outcomes)
     return acquisitions.released(requests, outcomes, server_time=server_time)
+
+
+async def _server_time(services: Services, outcomes: Sequence[Outcome]) -> datetime:
+    """When the list was judged; when nothing of it is known, now."""
+    judged_at = acquisitions.seen_at(outcomes)
+    return await services.database.run(clocks.now) if judged_at is None else judged_at
