@@ -4,17 +4,14 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from pydantic import ValidationError
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.main import create_app
-from domain import db, log, schema
+from domain import db, failures, log, schema
 from domain.settings import Settings
 
 START_SECONDS = 6.0
@@ -29,11 +26,11 @@ def main() -> int:
         _refuse_old_schema(settings)
         app = create_app(settings)
     except ValidationError as error:
-        return _fail("; ".join(map(_fault, error.errors())))
+        return failures.tell(failures.of_settings(error))
     except (OSError, ValueError) as error:
-        return _fail(str(error))
+        return failures.tell(str(error))
     except SQLAlchemyError as error:
-        return _fail(f"cannot use {_shown(settings)}: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")
+        return failures.tell(f"cannot use {failures.address(settings)}: {failures.of_database(error)}")
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
     signal.signal(signal.SIGTERM, _end)
     config = uvicorn.Config(
@@ -87,21 +84,6 @@ def _refuse_old_schema(settings: Settings) -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
-
-
-def _fault(found: Mapping[str, Any]) -> str:
-    """One fault of the settings, with the variable that has it where it is one's alone."""
-    variables = [name if name.isupper() else f"BOTFARM_{name.upper()}" for name in map(str, found["loc"])]
-    return ": ".join([*variables, found["msg"].removeprefix("Value error, ")])
-
-
-def _shown(settings: Settings) -> str:
-    return make_url(settings.database_url).render_as_string(hide_password=True)
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"botfarm: {message}\n")
-    return 1
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, make_url, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, log, schema, sealing
+from domain import db, failures, log, schema, sealing
 from domain.settings import Settings
 
 WAIT_SECONDS = 6.0  # with the start of the program and a last attempt, start-up ends well within 10 s
@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
             _make_key_file(settings)
         _migrate(settings)
     except ValidationError as error:
-        return _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        return failures.tell(failures.of_settings(error))
     except (OSError, ValueError) as error:
-        return _fail(str(error))
+        return failures.tell(str(error))
     except SQLAlchemyError as error:
-        return _fail(f"cannot migrate {_shown(settings)}: {_first_line(error)}")
+        return failures.tell(f"cannot migrate {failures.address(settings)}: {failures.of_database(error)}")
     return 0
 
 
@@ -54,20 +54,6 @@ def _make_key_file(settings: Settings) -> None:
     path = Path(settings.secret_keys_file)
     if sealing.make_file(path):
         sys.stdout.write(f"made sealing keys {path}\n")
-
-
-def _shown(settings: Settings) -> str:
-    return make_url(settings.database_url).render_as_string(hide_password=True)
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return str(cause).strip().split("\n")[0]
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"botfarm: {message}\n")
-    return 1
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, epochs, log
+from domain import db, epochs, failures, log
 from domain.cursors import Cursor
 from domain.settings import Settings
 from worker import supervisor
@@ -27,15 +26,16 @@ def main(arguments: list[str] | None = None) -> int:
             return _new_epoch(settings)
         return supervisor.run(settings, ready_file=options.ready_file)
     except ValidationError as error:
-        return _fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        return failures.tell(failures.of_settings(error))
     except supervisor.SchemaOutdated:
-        return _fail(
-            f"the schema of {_shown(settings)} is older than this worker needs: run `python -m domain migrate`"
-        )
+        where = failures.address(settings)
+        return failures.tell(f"the schema of {where} is older than this worker needs: run `python -m domain migrate`")
     except SQLAlchemyError as error:
-        return _fail(f"cannot use {_shown(settings)}: {_first_line(error)}")
+        return failures.tell(f"cannot use {failures.address(settings)}: {failures.of_database(error)}")
     except OSError as error:
-        return _fail(f"cannot listen on {settings.worker_host}:{settings.worker_port}: {error.strerror or error}")
+        return failures.tell(
+            f"cannot listen on {settings.worker_host}:{settings.worker_port}: {error.strerror or error}"
+        )
 
 
 def _new_epoch(settings: Settings) -> int:
@@ -49,20 +49,6 @@ def _new_epoch(settings: Settings) -> int:
     begin = Cursor(state.epoch, state.published_seq + 1)
     sys.stdout.write(f"epoch {state.epoch} has begun; its first event will be {begin}\n")
     return 0
-
-
-def _shown(settings: Settings) -> str:
-    return make_url(settings.database_url).render_as_string(hide_password=True)
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return str(cause).strip().split("\n")[0]
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"botfarm: {message}\n")
-    return 1
 
 
 if __name__ == "__main__":

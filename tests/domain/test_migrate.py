@@ -129,7 +129,7 @@ def test_a_bad_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, caps
 
     line = the_one_line(capsys)
     assert code == 1
-    assert line == "DATABASE_URL: Value error, must be a postgresql:// URL, not mysql://"
+    assert line == "DATABASE_URL: must be a postgresql:// URL, not mysql://"
 
 
 def test_a_database_that_is_not_there_is_told_without_its_password(
