@@ -34,12 +34,12 @@ def engine(
     patience_seconds: float | None = DEFAULT_PATIENCE_SECONDS,
     name: str = "botfarm",
     autocommit: bool = False,
-    pre_ping: bool = True,
+    pre_ping: bool | None = None,
 ) -> Engine:
     """An engine whose every wait for the server ends after `patience_seconds` with OperationalError.
 
-    `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that.
-    `autocommit` saves the two round trips of BEGIN and COMMIT where one statement is the whole transaction.
+    `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that,
+    and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and COMMIT where one statement is the whole transaction.
     """
     psycopg2.extensions.set_wait_callback(_wait)
     factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})
@@ -48,7 +48,7 @@ def engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=patience_seconds or 30,
-        pool_pre_ping=pre_ping,
+        pool_pre_ping=not autocommit if pre_ping is None else pre_ping,
         pool_recycle=1_800,
         hide_parameters=True,
         isolation_level="AUTOCOMMIT" if autocommit else None,

@@ -34,6 +34,14 @@ HEADS = f"""heads AS MATERIALIZED (
     ) h WHERE s.selector IS NOT NULL
 )"""
 
+# A request that could never be satisfied neither blocks nor is granted. Whoever adds or changes users gives all of them
+# new hope, and the next sweep judges: until then they block rather than are overtaken.
+HOPE = """
+UPDATE lock_requests SET satisfiable = true WHERE id IN (
+    SELECT id FROM lock_requests WHERE granted_at IS NULL AND NOT satisfiable ORDER BY id FOR UPDATE SKIP LOCKED
+)
+"""
+
 
 def matches(user: str, wish: str) -> str:
     """SQL for whether a user may be given to a request; both are aliases."""

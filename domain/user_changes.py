@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, text, update
 
-from domain import locks
+from domain import lines, locks
 from domain import users as farm
 from domain.errors import UserLocked
 from domain.locks import Release
@@ -62,6 +62,7 @@ def change(
             .values(**fields, updated_at=moment, lock_version=users.c.lock_version + 1)
         )
         _note(conn, "botfarm.user.updated.v1", user_id=user_id, principal=principal)
+        conn.execute(text(lines.HOPE))
     return farm.get(conn, user_id=user_id)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, not_, select, text
 
-from domain import snapshots
+from domain import lines, snapshots
 from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserNotFound
 from domain.outbox import user_data
 from domain.sealing import KeyRing
@@ -100,6 +100,7 @@ def create_many(conn: Connection, *, new: Sequence[NewUser], ring: KeyRing) -> l
     rows = [_row(user, ring=ring) for user in new]
     parameters = _parameters([row for row in rows if not isinstance(row, Refusal)])
     made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters)}
+    conn.execute(text(lines.HOPE))
     return [row if isinstance(row, Refusal) else made.get(row["id"], LoginTaken(row["login"])) for row in rows]
 
 
