@@ -39,7 +39,8 @@ def engine(
     """An engine whose every wait for the server ends after `patience_seconds` with OperationalError.
 
     `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that,
-    and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and COMMIT where one statement is the whole transaction.
+    and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and
+    COMMIT where one statement is the whole transaction.
     """
     psycopg2.extensions.set_wait_callback(_wait)
     factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})

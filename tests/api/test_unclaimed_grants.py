@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api import group_commit
 from api.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailable
 from domain.locks import Acquire, Grant

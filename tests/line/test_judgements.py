@@ -36,7 +36,7 @@ ATTENDED = {"1st", "2nd", "hasty", "other", "waiting"}
 
 
 def _judge(changes: list[Change] = STORY, requests: list[Request] = LINE) -> Findings:
-    return judge(changes, requests, attended=ATTENDED, gone={"c": 4})
+    return judge(changes, requests, attended=ATTENDED, gone={"c": 1.5})
 
 
 def test_a_lawful_run_is_clean() -> None:
