@@ -77,13 +77,19 @@ class Model:
     def _check_not_overtaken(self, earlier: Ask, later: Ask, taken: Iterable[UUID]) -> None:
         """Overtaken: `later` got a user that `earlier` matches while too few stay free for it and those before it."""
         wanted = {bot.id for bot in self.matching(earlier)}
-        if not wanted & set(taken):
+        if not wanted & set(taken) or not self._satisfiable(earlier):
             return
         needed = earlier.count + sum(
-            other.count for other in self._ahead_of(earlier) if wanted & {bot.id for bot in self.matching(other)}
+            other.count
+            for other in self._ahead_of(earlier)
+            if self._satisfiable(other) and wanted & {bot.id for bot in self.matching(other)}
         )
         if len([bot for bot in self.matching(earlier) if bot.free]) < needed:
             raise Unlawful(f"{later.request_id} overtook {earlier.request_id}")
+
+    def _satisfiable(self, ask: Ask) -> bool:
+        """A request for more users than are in service blocks nobody, or it would do so for as long as it waits."""
+        return len(self.matching(ask)) >= ask.count
 
 
 def _matches(bot: Bot, ask: Ask) -> bool:
