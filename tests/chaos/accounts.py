@@ -26,6 +26,12 @@ def versions(engine: Engine) -> dict[str, int]:
         return {str(row.id): row.lock_version for row in conn.execute(text("SELECT id, lock_version FROM users"))}
 
 
+def held(engine: Engine) -> int:
+    """How many users hold a lock, lapsed or not: each of them is a change to come."""
+    with engine.begin() as conn:
+        return int(conn.execute(text("SELECT count(*) FROM users WHERE lease_id IS NOT NULL")).scalar_one())
+
+
 def numbered(engine: Engine) -> list[tuple[str, str]]:
     """Cursor and payload of every event, in order."""
     with engine.begin() as conn:

@@ -121,9 +121,16 @@ def _kill_one(relays: list[RelayProcess], dice: random.Random, misfortunes: Misf
 
 
 def _settle(engine: Engine, client: redis.Redis, key: str, witness: Witness) -> None:
-    """Wait until everything is numbered, on the stream and read, or nothing changes any more for a long while."""
+    """Wait until everything is numbered, on the stream and read, and nothing can change any more; but not for ever.
+
+    A lock whose release was rolled back is a change still to come: the sweep expires it, late on a busy machine, and
+    would do so between our readings.
+    """
     deadline = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < deadline:
+        if accounts.held(engine):
+            time.sleep(0.2)
+            continue
         with engine.begin() as conn:
             last_seq = epochs.read(conn).last_seq
         numbered = last_seq == len(accounts.committed(engine))
