@@ -64,15 +64,30 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _services(settings: Settings) -> Services:
+    engines: list[Engine] = []
+
+    def engine(*, size: int, autocommit: bool = False, pre_ping: bool = True, patience_seconds: float = 4.0) -> Engine:
+        engines.append(
+            db.engine(
+                settings.database_url,
+                pool_size=size,
+                autocommit=autocommit,
+                pre_ping=pre_ping,
+                patience_seconds=patience_seconds,
+                name="botfarm-api",
+            )
+        )
+        return engines[-1]
+
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     # These try again by themselves, so their connections need no check before use.
-    single = _engine(settings, size=settings.lanes + 1, autocommit=True, pre_ping=False)
+    single = engine(size=settings.lanes + 1, autocommit=True, pre_ping=False)
     commits = GroupCommit(single, lanes=settings.lanes)
-    several = _engine(settings, size=settings.lanes + 1, pre_ping=False)
+    several = engine(size=settings.lanes + 1, pre_ping=False)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
-        _engine(settings, size=2, pre_ping=False),
+        engine(size=2, pre_ping=False),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
     hints = Hints(
@@ -86,7 +101,7 @@ def _services(settings: Settings) -> Services:
     dispatcher.tell = hints.tell
     dispatcher.hinted = lambda: hints.connected
     checks = {
-        "database": health.database(_engine(settings, size=1, patience_seconds=2)),
+        "database": health.database(engine(size=1, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
     }
     monitor = health.Monitor(checks)
@@ -108,7 +123,7 @@ def _services(settings: Settings) -> Services:
     pools.after_commit = after_request
     dispatcher.handed_over = after_request
     return Services(
-        database=Database(_engine(settings, size=settings.pool_size), threads=settings.pool_size),
+        database=Database(engine(size=settings.pool_size), threads=settings.pool_size),
         commits=commits,
         requests=pools,
         dispatcher=dispatcher,
@@ -120,30 +135,13 @@ def _services(settings: Settings) -> Services:
         policy=LockPolicy.of(settings),
         monitor=monitor,
         metrics=metrics,
+        engines=engines,
         stopping=stopping,
     )
 
 
 def _grants(outcome: Outcome) -> Sequence[Grant]:
     return outcome.grants if isinstance(outcome, Granted) else ()
-
-
-def _engine(
-    settings: Settings,
-    *,
-    size: int,
-    autocommit: bool = False,
-    pre_ping: bool = True,
-    patience_seconds: float = 4.0,
-) -> Engine:
-    return db.engine(
-        settings.database_url,
-        pool_size=size,
-        autocommit=autocommit,
-        pre_ping=pre_ping,
-        patience_seconds=patience_seconds,
-        name="botfarm-api",
-    )
 
 
 @contextlib.asynccontextmanager
@@ -167,3 +165,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         services.cache_writer.close()
         services.monitor.close()
         services.cache.close()
+        for engine in services.engines:
+            engine.dispose()

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy import Engine
 
 from api.cache_writes import CacheWriter
 from api.database import Database
@@ -73,7 +74,10 @@ async def _logged(work: Coroutine[object, object, object]) -> None:
 
 @dataclass(frozen=True)
 class Services:
-    """`commits` makes lock changes, `requests` serves requests for users; the dispatcher hands out to those in line."""
+    """`commits` makes lock changes, `requests` serves requests for users; the dispatcher hands out to those in line.
+
+    `engines` are those of all of them, to be disposed of at the end.
+    """
 
     database: Database
     commits: GroupCommit
@@ -87,6 +91,7 @@ class Services:
     policy: LockPolicy
     monitor: Monitor
     metrics: Metrics
+    engines: Sequence[Engine]
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 

@@ -78,8 +78,10 @@ class Duties:
                 epochs.beat(conn)
 
     def close(self) -> None:
+        self.relay.close()
         self.stream.close()
         self.cache.close()
+        self.engine.dispose()
 
 
 def open_duties(

@@ -160,6 +160,9 @@ class Relay:
             before = events.at(conn, seq=first_kept)
         return self._stream.trim(before=before) if first_kept > 1 else 0
 
+    def close(self) -> None:
+        self._engine.dispose()
+
     # When the stream ends otherwise than expected
 
     def resync(self, batch: Batch, end: End) -> None:
