@@ -155,11 +155,14 @@ def test_a_pool_that_is_used_up_fails_within_its_patience(impatient: Engine) -> 
 
 def test_more_than_1024_open_files_do_not_disturb_a_connection(impatient: Engine) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4_096), hard))
+    if hard < 4_096:
+        pytest.skip(f"this system allows a process {hard} open files, so that none can be numbered above 1,024")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4_096, hard))
     files: list[int] = []
 
     try:
-        files += [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+        while len(files) < 1_100:
+            files.append(os.open(os.devnull, os.O_RDONLY))
         answer = ask(impatient)
     finally:
         for file in files:
