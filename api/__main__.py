@@ -21,7 +21,7 @@ STOP_SECONDS = 10
 def main() -> int:
     try:
         settings = Settings()
-        log.configure(level=settings.log_level, style=settings.log_format)
+        log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
         _refuse_unsafe(settings)
         _refuse_old_schema(settings)
         app = create_app(settings)
@@ -42,6 +42,7 @@ def main() -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a caller comes from
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     server = _Server(config, stopping=app.state.services.stopping)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import threading
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from api import docs, errors, health, queries
+from api import docs, errors, health, identifiers, queries
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
@@ -56,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         CorrelationIdMiddleware,
         header_name="X-Request-ID",
-        generator=lambda: uuid.uuid4().hex,
+        generator=lambda: identifiers.new().hex,
         validator=lambda value: REQUEST_ID.fullmatch(value) is not None,
         transformer=lambda value: value,
     )

@@ -23,14 +23,27 @@ LIFE_SECONDS = 2.0
 TIMEOUT_SECONDS = 0.1
 BREAK_SECONDS = 1.0
 
-# KEYS[1] entry; ARGV: lock_version, life in ms, JSON. The time of writing lets a reader count down without its clock.
+# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. The time of writing lets a reader count down
+# without its clock. One call for many, because a command costs this side of the connection more than Redis. The type
+# is asked first: an error over one key would leave the others unwritten.
 PUT = """
-local held = redis.call('HGET', KEYS[1], 'version')
-if held and tonumber(held) > tonumber(ARGV[1]) then return 0 end
 local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'json', ARGV[3], 'at', now[1] * 1000 + math.floor(now[2] / 1000))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
+local at = now[1] * 1000 + math.floor(now[2] / 1000)
+local odd = 0
+for i, key in ipairs(KEYS) do
+    local version, life, body = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+    local kind = redis.call('TYPE', key).ok
+    if kind ~= 'none' and kind ~= 'hash' then
+        odd = odd + 1
+    else
+        local held = tonumber(redis.call('HGET', key, 'version') or 0) or 0
+        if held <= tonumber(version) then
+            redis.call('HSET', key, 'version', version, 'json', body, 'at', at)
+            redis.call('PEXPIRE', key, life)
+        end
+    end
+end
+return odd
 """
 
 GET = """
@@ -105,12 +118,13 @@ class Cache:
         self._client.close()
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        with self._client.pipeline(transaction=False) as pipe:
-            for entry in entries:
-                body = json.dumps({"lock_version": entry.lock_version, "lock": _aged(entry)})
-                life_ms = max(1, int(entry.life_seconds * 1_000))
-                self._put(keys=[self._key(entry.user_id)], args=[entry.lock_version, life_ms, body], client=pipe)
-            pipe.execute()
+        arguments: list[Any] = []
+        for entry in entries:
+            body = json.dumps({"lock_version": entry.lock_version, "lock": _aged(entry)})
+            arguments += [entry.lock_version, max(1, int(entry.life_seconds * 1_000)), body]
+        odd = self._put(keys=[self._key(entry.user_id) for entry in entries], args=arguments)
+        if odd:
+            log_.warning("cache_refused", keys=odd)
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
         """Call Redis unless it failed a moment ago: a breaker, so that its time-out is paid once a second."""

@@ -1,19 +1,29 @@
 """Structured logs: constant event names with fields, one JSON object a line."""
 
+import atexit
+import contextlib
+import json
 import logging
 import logging.config
 import sys
+import threading
+import time
+from collections import deque
+from typing import Any, ClassVar, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+GATHER_SECONDS = 0.02
+_ENCODER = json.JSONEncoder(default=repr)  # made once: json.dumps would make one a line
 SECRET_FIELDS = frozenset({"password", "password_sealed", "lease_id", "key", "authorization"})
 
 
-def configure(*, level: str, style: str) -> None:
-    """Send structlog and the standard library's loggers through one renderer to stderr.
+def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None) -> None:
+    """Send structlog and the standard library's loggers through one renderer to the stream, stderr if none is given.
 
-    `style` is `json` for machines or `console` for people.
+    `style` is `json` for machines or `console` for people. Our own lines go to the stream straight from structlog,
+    which takes a third of the time that they would need through the standard library.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -22,31 +32,91 @@ def configure(*, level: str, style: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _drop_secrets,
     ]
-    renderer: Processor = structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer()
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+    rendering: list[Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(_as_json) if style == "json" else structlog.dev.ConsoleRenderer(),
+    ]
+    _Writer.stream = stream or sys.stderr
+    handler = logging.StreamHandler(_Writer.stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
     logging.getLogger("alembic").setLevel("WARNING")  # it tells of every look at the schema
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Writer,
         cache_logger_on_first_use=True,
     )
+
+
+class _Writer:
+    """What structlog hands finished lines to. Loggers are kept for ever, so the stream is the class's, not theirs."""
+
+    stream: ClassVar["TextIO | Scribe"] = sys.stderr
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def _write(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+    debug = info = warning = error = critical = _write
+
+
+class Scribe:
+    """A text stream that writes on a thread of its own, some times a second, so that no request waits for its log line.
+
+    A write lets go of the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order;
+    `flush` waits for nothing, and the end of the process for all of them, unless it is killed. A reader who takes
+    nothing costs the oldest lines beyond `most`.
+    """
+
+    def __init__(self, target: TextIO, *, most: int = 100_000) -> None:
+        self._target = target
+        self._lines: deque[str] = deque(maxlen=most)
+        self._some = threading.Event()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(self.drain)
+
+    def write(self, text: str) -> None:
+        self._lines.append(text)
+        if not self._some.is_set():
+            self._some.set()
+
+    def flush(self) -> None:
+        """Nothing: see the class."""
+
+    def drain(self) -> None:
+        """Write all that waits."""
+        with self._writing:
+            taken = [self._lines.popleft() for _ in range(len(self._lines))]
+            self._target.write("".join(taken))
+            self._target.flush()
+
+    def _run(self) -> None:
+        while True:
+            self._some.wait()
+            time.sleep(GATHER_SECONDS)
+            self._some.clear()
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more: there is nowhere to say so
+                self.drain()
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger
+
+
+def _as_json(event: EventDict, **_options: Any) -> str:  # noqa: ANN401  -- structlog's signature
+    return _ENCODER.encode(event)
 
 
 def _drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

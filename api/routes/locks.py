@@ -1,12 +1,11 @@
 """Acquiring, renewing, releasing and looking at the lock of one user."""
 
-import uuid
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import acquisitions, lock_reads, responses, waiting
+from api import acquisitions, identifiers, lock_reads, responses, waiting
 from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
 from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
@@ -56,7 +55,7 @@ async def acquire(
     wish = body or AcquireIn()
     wanted = Acquire(
         user_id=user_id,
-        lease_id=wish.lease_id or uuid.uuid4(),
+        lease_id=wish.lease_id or identifiers.new(),
         principal=caller.name,
         owner=wish.owner or caller.name,
         ttl=services.policy.ttl_for(wish.ttl_seconds),

@@ -1,12 +1,11 @@
 """Many at once: any users that match, and all leases of a job in one call."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
-from api import acquisitions, responses, waiting
+from api import acquisitions, identifiers, responses, waiting
 from api.group_commit import Outcome
 from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
 from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
@@ -41,7 +40,7 @@ async def acquire(
 ) -> PoolOut:
     wish = body or PoolIn()
     ask = Ask(
-        request_id=wish.request_id or uuid.uuid4(),
+        request_id=wish.request_id or identifiers.new(),
         principal=caller.name,
         owner=wish.owner or caller.name,
         ttl=services.policy.ttl_for(wish.ttl_seconds),

@@ -1,7 +1,11 @@
 """Logs are one JSON object a line, whoever logs, and secrets never reach them."""
 
+import io
 import json
 import logging
+import subprocess
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -105,3 +109,61 @@ def test_people_get_a_line_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().err
     assert "lock_acquired" in told
     assert "s3cret" not in told
+
+
+def test_a_scribe_writes_every_line_in_order_without_being_waited_for() -> None:
+    paper = SlowPaper()
+    scribe = log.Scribe(paper)
+
+    began = time.monotonic()
+    for number in range(1_000):
+        scribe.write(f"{number}\n")
+    told = time.monotonic() - began
+    scribe.drain()
+
+    assert told < paper.seconds
+    assert "".join(paper.sheets) == "".join(f"{number}\n" for number in range(1_000))
+
+
+def test_a_reader_that_takes_nothing_costs_the_oldest_lines_only() -> None:
+    paper = SlowPaper()
+    scribe = log.Scribe(paper, most=3)
+    scribe.write("first\n")
+    time.sleep(0.1)  # its writing has begun, and takes long
+
+    for number in range(10):
+        scribe.write(f"{number}\n")
+    scribe.drain()
+
+    assert "".join(paper.sheets) == "first\n7\n8\n9\n"
+
+
+def test_what_was_logged_is_written_when_the_process_ends() -> None:
+    program = """
+import sys
+from domain import log
+log.configure(level="INFO", style="json", stream=log.Scribe(sys.stderr))
+for number in range(500):
+    log.get("x").info("told", number=number)
+sys.exit(3)
+"""
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 3
+    assert [json.loads(line)["number"] for line in ended.stderr.splitlines()] == list(range(500))
+
+
+class SlowPaper(io.StringIO):
+    """A reader that takes half a second for what it is given."""
+
+    seconds = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sheets = list[str]()
+
+    def write(self, text: str) -> int:
+        time.sleep(self.seconds)
+        self.sheets.append(text)
+        return len(text)
