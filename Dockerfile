@@ -35,8 +35,9 @@ COPY .ci .ci
 COPY requirements requirements
 COPY standalone standalone
 COPY demo demo
+COPY benchmarks benchmarks
 COPY tests tests
-RUN chmod -R u=rwX,go=rX . && python -m compileall -q standalone demo
+RUN chmod -R u=rwX,go=rX . && python -m compileall -q standalone demo benchmarks
 
 
 # How it runs.

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api import request_ids
 from api.timestamps import utc
 from domain import errors, log
 from domain.errors import Refusal
@@ -239,10 +239,25 @@ TABLE: Mapping[type[Refusal], Problem] = {
 
 def install(app: FastAPI) -> None:
     """Answer every error of this app with a problem document."""
-    app.add_exception_handler(Refusal, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _failed)
+    for kind in (Refusal, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(request: Request, error: Exception) -> JSONResponse:
+    return answer_to(error, instance=request.url.path)
+
+
+def answer_to(error: Exception, *, instance: str) -> JSONResponse:
+    """What a caller is told when its call ended in this error."""
+    match error:
+        case Refusal():
+            return _refused(error, instance)
+        case RequestValidationError():
+            return answer(invalid_document(error.errors(), instance=instance))
+        case HTTPException():
+            return _http(error, instance)
+        case _:
+            return _failed(error, instance)
 
 
 def document(refusal: Refusal, *, instance: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -273,36 +288,29 @@ def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) ->
     return JSONResponse(body, body["status"], dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-async def _refused(request: Request, refusal: Exception) -> JSONResponse:
-    assert isinstance(refusal, Refusal), "the handler is registered for refusals"
+def _refused(refusal: Refusal, instance: str) -> JSONResponse:
     if isinstance(refusal, errors.SealBroken):
-        log_.critical("password_unreadable", path=request.url.path)
-    return answer(*document(refusal, instance=request.url.path))
+        log_.critical("password_unreadable", path=instance)
+    return answer(*document(refusal, instance=instance))
 
 
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError), "the handler is registered for invalid requests"
-    return answer(invalid_document(error.errors(), instance=request.url.path))
-
-
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException), "the handler is registered for HTTP errors"
+def _http(error: HTTPException, instance: str) -> JSONResponse:
     if error.status_code == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return answer(too_large(request.url.path), {"Connection": "close"})
+        return answer(too_large(instance), {"Connection": "close"})
     if error.status_code == http.HTTPStatus.BAD_REQUEST:
-        return answer(invalid_document(UNREADABLE, instance=request.url.path))
+        return answer(invalid_document(UNREADABLE, instance=instance))
     phrase = http.HTTPStatus(error.status_code).phrase
     slug = phrase.lower().replace(" ", "-")
     detail = ADVICE.get(error.status_code, error.detail)
-    return answer(_body(error.status_code, slug, phrase, detail, request.url.path), error.headers)
+    return answer(_body(error.status_code, slug, phrase, detail, instance), error.headers)
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
+def _failed(error: Exception, instance: str) -> JSONResponse:
     """A defect of ours. The server logs the traceback; the caller gets the request id to quote."""
-    request_id = correlation_id.get() or ""
-    log_.error("request_failed", path=request.url.path, error=type(error).__name__)
+    request_id = request_ids.current()
+    log_.error("request_failed", path=instance, error=type(error).__name__)
     detail = f"This is a defect of the server: quote request id {request_id} when you report it."
-    body = _body(500, "internal", "Internal error", detail, request.url.path)
+    body = _body(500, "internal", "Internal error", detail, instance)
     # uvicorn closes the connection of an app that raised: a client that is not told would send its next call into it.
     return answer(body, {"X-Request-ID": request_id, "Connection": "close"})
 

@@ -2,22 +2,21 @@
 
 import asyncio
 import contextlib
-import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from api import docs, errors, health, identifiers, queries
+from api import docs, errors, health, queries
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
 from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
 from api.hints import Hints
+from api.hot import HotPaths
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
 from api.routes import events, locks, operations, pools, requests, stats, users
@@ -29,7 +28,6 @@ from domain.requests import Cancel, Granted
 from domain.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -51,14 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(BodyLimit)
+    app.add_middleware(HotPaths, services=services, routers=[pools.router, locks.router])
     app.add_middleware(Observer, metrics=services.metrics)
-    app.add_middleware(
-        CorrelationIdMiddleware,
-        header_name="X-Request-ID",
-        generator=lambda: identifiers.new().hex,
-        validator=lambda value: REQUEST_ID.fullmatch(value) is not None,
-        transformer=lambda value: value,
-    )
     return app
 
 

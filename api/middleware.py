@@ -2,12 +2,10 @@
 
 import time
 
-import structlog
-from asgi_correlation_id import correlation_id
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors
+from api import errors, request_ids
 from api.metrics import Metrics
 from domain import log
 
@@ -26,7 +24,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _announced(scope) > BODY_MOST_BYTES:
+        if announced(scope) > BODY_MOST_BYTES:
             problem = errors.too_large(scope["path"])
             await errors.answer(problem, {"Connection": "close"})(scope, receive, send)
             return
@@ -34,7 +32,7 @@ class BodyLimit:
 
 
 class Observer:
-    """Counts, times and logs each request under its request id."""
+    """Gives each request its id (the caller's `X-Request-ID`, or a new one), counts, times and logs it."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -46,14 +44,13 @@ class Observer:
             return
         status = 500
         started = time.perf_counter()
-        # Bound until the next request begins, not cleared at the end: a defect is logged further out.
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=correlation_id.get())
+        request_id = request_ids.begin(scope)
 
         async def observe(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (request_ids.HEADER, request_id.encode())]
             await send(message)
 
         try:
@@ -65,7 +62,8 @@ class Observer:
             log_.info("http_request", method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
 
 
-def _announced(scope: Scope) -> int:
+def announced(scope: Scope) -> int:
+    """The length that the request says its body has, in bytes."""
     length = dict(scope["headers"]).get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import acquisitions, identifiers, lock_reads, responses, waiting
+from api import acquisitions, hot, identifiers, lock_reads, responses, waiting
 from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
 from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
@@ -44,6 +44,7 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
         SealBroken,
     ),
 )
+@hot.route
 async def acquire(
     user_id: UUID,
     request: Request,
@@ -80,6 +81,7 @@ async def acquire(
     summary="Set a new expiry for a lease in force",
     responses=responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
 )
+@hot.route
 async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller) -> RenewedOut:
     request = Renew(
         user_id=user_id,
@@ -99,6 +101,7 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller
     summary="Give this user back",
     responses=responses.describe(UserNotFound, LeaseLost, NotLockHolder),
 )
+@hot.route
 async def release(user_id: UUID, services: Provided, caller: Caller, body: ReleaseIn | None = None) -> ReleasedOut:
     wish = body or ReleaseIn()
     request = Release(

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
-from api import acquisitions, identifiers, responses, waiting
+from api import acquisitions, hot, identifiers, responses, waiting
 from api.group_commit import Outcome
 from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
 from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
@@ -35,6 +35,7 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
         NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken
     ),
 )
+@hot.route
 async def acquire(
     request: Request, services: Provided, caller: Caller, response: Response, body: PoolIn | None = None
 ) -> PoolOut:
@@ -66,6 +67,7 @@ async def acquire(
     summary="Set a new expiry for many leases: one heartbeat for a whole job",
     responses=responses.describe(),
 )
+@hot.route
 async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> RenewedManyOut:
     requests = [
         Renew(
@@ -89,6 +91,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
     summary="Give many users back: by their leases, or all of one owner",
     responses=responses.describe(),
 )
+@hot.route
 async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> ReleasedManyOut:
     if body.leases is None:
         owned = await services.database.run(

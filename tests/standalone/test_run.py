@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,7 @@ def test_everything_answers_and_nothing_is_left_after_sigterm(run: Start) -> Non
     assert not standalone.ready_file.exists()
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the calls that are shown are curl's, and there is none here")
 def test_the_calls_that_are_shown_work_as_pasted(standing: Run) -> None:
     assert standing.popen.stdout is not None
     shown = "".join(iter(standing.popen.stdout.readline, "Ctrl-C stops everything.\n"))

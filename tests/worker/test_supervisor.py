@@ -273,10 +273,10 @@ def test_a_start_without_postgres_ends_after_ten_seconds_in_one_line(start: Star
 
 
 def test_an_address_that_is_taken_is_told_in_one_line(start: StartWorker) -> None:
-    first = start()
+    first = start(BOTFARM_WORKER_HOST="127.0.0.1")
     until(lambda: first.ready, seconds=20)
 
-    second = start(BOTFARM_WORKER_PORT=first.ready["url"].rpartition(":")[2])
+    second = start(BOTFARM_WORKER_HOST="127.0.0.1", BOTFARM_WORKER_PORT=first.ready["url"].rpartition(":")[2])
     _, said = second.popen.communicate(timeout=20)
 
     assert second.popen.returncode == 1

@@ -1,0 +1,30 @@
+"""Request ids: on every answer, and in every line that is logged while the request is served."""
+
+import re
+from contextvars import ContextVar
+
+import structlog
+from starlette.types import Scope
+
+from api import identifiers
+
+HEADER = b"x-request-id"
+ALLOWED = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+
+_current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def begin(scope: Scope) -> str:
+    """The id of this request: its caller's, if that may be logged, else a new one."""
+    given = next((value for name, value in scope["headers"] if name == HEADER), b"")
+    request_id = given.decode() if ALLOWED.fullmatch(given) else identifiers.new().hex
+    _current.set(request_id)
+    # Bound until the next request begins, not cleared at the end: a defect is logged further out.
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
+
+
+def current() -> str:
+    """The id of the request that is being served; empty outside of one."""
+    return _current.get()
