@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -57,28 +58,19 @@ def create_app(settings: Settings) -> FastAPI:
 def _services(settings: Settings) -> Services:
     engines: list[Engine] = []
 
-    def engine(*, size: int, autocommit: bool = False, pre_ping: bool = True, patience_seconds: float = 4.0) -> Engine:
-        engines.append(
-            db.engine(
-                settings.database_url,
-                pool_size=size,
-                autocommit=autocommit,
-                pre_ping=pre_ping,
-                patience_seconds=patience_seconds,
-                name="botfarm-api",
-            )
-        )
+    def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `db.engine`
+        engines.append(db.engine(settings.database_url, name="botfarm-api", **options))
         return engines[-1]
 
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     # These try again by themselves, so their connections need no check before use.
-    single = engine(size=settings.lanes + 1, autocommit=True, pre_ping=False)
+    single = engine(pool_size=settings.lanes + 1, autocommit=True, pre_ping=False, prepare=True)
     commits = GroupCommit(single, lanes=settings.lanes)
-    several = engine(size=settings.lanes + 1, pre_ping=False)
+    several = engine(pool_size=settings.lanes + 1, pre_ping=False, prepare=True)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
-        engine(size=2, pre_ping=False),
+        engine(pool_size=2, pre_ping=False, prepare=True),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
     hints = Hints(
@@ -92,7 +84,7 @@ def _services(settings: Settings) -> Services:
     dispatcher.tell = hints.tell
     dispatcher.hinted = lambda: hints.connected
     checks = {
-        "database": health.database(engine(size=1, patience_seconds=2)),
+        "database": health.database(engine(pool_size=1, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
     }
     monitor = health.Monitor(checks)
@@ -114,7 +106,7 @@ def _services(settings: Settings) -> Services:
     pools.after_commit = after_request
     dispatcher.handed_over = after_request
     return Services(
-        database=Database(engine(size=settings.pool_size), threads=settings.pool_size),
+        database=Database(engine(pool_size=settings.pool_size), threads=settings.pool_size),
         commits=commits,
         requests=pools,
         dispatcher=dispatcher,

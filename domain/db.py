@@ -11,8 +11,11 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from domain import preparing
+
 DEFAULT_PATIENCE_SECONDS = 4.0
 READ_ONLY_TRANSACTION = "25006"  # a primary that has become a standby: ask again, the name will move
+WORTH_ANOTHER_TRY = {READ_ONLY_TRANSACTION, *preparing.FORGOTTEN}
 
 T = TypeVar("T")
 
@@ -35,16 +38,18 @@ def engine(
     name: str = "botfarm",
     autocommit: bool = False,
     pre_ping: bool | None = None,
+    prepare: bool = False,
 ) -> Engine:
     """An engine whose every wait for the server ends after `patience_seconds` with OperationalError.
 
     `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that,
     and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and
-    COMMIT where one statement is the whole transaction.
+    COMMIT where one statement is the whole transaction. `prepare` has statements planned once a connection: see
+    `preparing`, for those that are executed all the time.
     """
     psycopg2.extensions.set_wait_callback(_wait)
     factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})
-    return create_engine(
+    made = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -55,6 +60,9 @@ def engine(
         isolation_level="AUTOCOMMIT" if autocommit else None,
         connect_args={"connection_factory": factory, "application_name": name},
     )
+    if prepare:
+        preparing.install(made)
+    return made
 
 
 def unavailable(error: BaseException) -> bool:
@@ -63,7 +71,7 @@ def unavailable(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    return error.connection_invalidated or getattr(error.orig, "pgcode", None) == READ_ONLY_TRANSACTION
+    return error.connection_invalidated or getattr(error.orig, "pgcode", None) in WORTH_ANOTHER_TRY
 
 
 def retrying(call: Callable[[], T], *, seconds: float, pause_seconds: float = 0.2) -> T:

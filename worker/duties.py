@@ -96,13 +96,15 @@ def open_duties(
     stream = Stream(redis_url, prefix=redis_prefix)
     cache = Cache(redis_url, prefix=redis_prefix)
     relay = Relay(
-        db.engine(database_url, pool_size=3, patience_seconds=PATIENCE_SECONDS, name="botfarm-relay"),
+        db.engine(database_url, pool_size=3, patience_seconds=PATIENCE_SECONDS, name="botfarm-relay", prepare=True),
         stream,
         keep_count=stream_keep_count,
         published=lambda batch: sightings.tell(cache, batch),
     )
     return Duties(
-        engine=db.engine(database_url, pool_size=7, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker"),
+        engine=db.engine(
+            database_url, pool_size=7, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker", prepare=True
+        ),
         stream=stream,
         cache=cache,
         relay=relay,

@@ -79,10 +79,10 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
 
     Between two tries the rows that were claimed are let go, or those who have too few would hold them from each other.
     """
-    before = "SAVEPOINT claim;"
+    conn.exec_driver_sql("SAVEPOINT claim")
     refused: dict[Key, Refusal] = {}
     for attempt in range(TRIES):
-        found = _claim(conn, asks, before=before)
+        found = _claim(conn, asks)
         gifts, short = _deal(asks, found, opened)
         counts = dict(zip([ask.key for ask in short], _counts(conn, short), strict=True))
         refused = {ask.key: _refusal(ask, counts[ask.key]) for ask in short}
@@ -90,7 +90,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
             break
         if attempt < TRIES - 1:
             time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
-            before = "ROLLBACK TO SAVEPOINT claim;"
+            conn.exec_driver_sql("ROLLBACK TO SAVEPOINT claim")
     granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
     missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0) for ask in asks}
     return {**missed, **refused, **granted}
@@ -141,14 +141,12 @@ def _is_idle(ask: Ask, row: Opened) -> bool:
     return row.home is None and asking.reused(ask, row) is None
 
 
-def _claim(conn: Connection, asks: Sequence[Ask], *, before: str) -> dict[UUID, Sequence[UUID]]:
-    """Candidates by selector, their rows locked; `before` goes out with the first statement, to save a round trip."""
-    found: dict[UUID, Sequence[UUID]] = {}
-    for selector, wishes in _by_selector(asks).items():
-        clause, parameters = statement(before + CLAIM, wishes)
-        found[selector] = conn.execute(clause, parameters).scalars().all()
-        before = ""
-    return found
+def _claim(conn: Connection, asks: Sequence[Ask]) -> dict[UUID, Sequence[UUID]]:
+    """Candidates by selector, their rows locked."""
+    return {
+        selector: conn.execute(*statement(CLAIM, wishes)).scalars().all()
+        for selector, wishes in _by_selector(asks).items()
+    }
 
 
 def _deal(

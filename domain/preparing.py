@@ -1,0 +1,115 @@
+"""Prepared statements: the statements of an engine are planned once a connection, not once an execution.
+
+Planning a statement of a lock verb takes three times as long as executing it for one user, and psycopg2 cannot have a
+statement prepared by the protocol. So an engine that asks for it (`db.engine(prepare=True)`) sends each statement by
+SQL's own PREPARE and EXECUTE from its second execution on. Callers notice nothing.
+
+Cached plans grow old: a table that was empty when they were made may hold thousands of rows now. So they are discarded
+every few seconds, and made anew by the next execution.
+
+Behind a pooler in transaction mode a connection may find itself on a server that was told nothing. The statement then
+fails with a code that `db.unavailable` counts among those worth another try, and the engine prepares nothing any more.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812  -- it is a class
+from sqlalchemy import Connection, Engine, ExceptionContext, event
+
+from domain import log
+
+KNOWN_MOST = 200  # statements a connection; more means that they are composed, and worth no preparing
+PLANS_LIVE_SECONDS = 10.0
+UNKNOWN_STATEMENT, DUPLICATE_STATEMENT = "26000", "42P05"
+FORGOTTEN = frozenset({UNKNOWN_STATEMENT, DUPLICATE_STATEMENT})
+
+PLACEHOLDER = re.compile(r"%\((\w+)\)s")
+PREPARABLE = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
+UNQUOTED = re.compile(r'["\\]')
+
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+log_ = log.get(__name__)
+
+
+def install(engine: Engine) -> None:
+    """Have the engine's statements prepared."""
+    preparer = _Preparer()
+    event.listen(engine, "before_cursor_execute", preparer.prepare, retval=True)
+    event.listen(engine, "handle_error", preparer.notice)
+
+
+class _Preparer:
+    """Rewrites executions. What a connection has seen and prepared is noted in its `info`, which ends with it."""
+
+    def __init__(self) -> None:
+        self._off = False
+
+    def prepare(  # the signature is SQLAlchemy's
+        self,
+        conn: Connection,
+        cursor: Cursor,
+        statement: str,
+        parameters: Parameters,
+        _context: object,
+        many: bool,  # noqa: FBT001
+    ) -> tuple[str, Parameters]:
+        if self._off or many or not _preparable(statement) or not isinstance(parameters, Mapping):
+            return statement, parameters
+        known: dict[str, bool] = conn.info.setdefault("botfarm.prepared", {})
+        if statement not in known:
+            if len(known) < KNOWN_MOST:
+                known[statement] = False
+            return statement, parameters
+        name, names, body = _translated(statement)
+        if not known[statement]:
+            cursor.execute(f"PREPARE {name} AS {body}")
+            known[statement] = True
+        self._refresh(conn, cursor)
+        arguments = ", ".join(f"%({each})s" for each in names)
+        return f"EXECUTE {name} ({arguments})" if names else f"EXECUTE {name}", _literals(parameters)
+
+    def notice(self, context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "pgcode", None) in FORGOTTEN and not self._off:
+            self._off = True
+            log_.warning("prepared_statements_off", reason="the connection changed its server: is there a pooler?")
+
+    def _refresh(self, conn: Connection, cursor: Cursor) -> None:
+        now = time.monotonic()
+        if now > conn.info.setdefault("botfarm.planned_at", now) + PLANS_LIVE_SECONDS:
+            cursor.execute("DISCARD PLANS")
+            conn.info["botfarm.planned_at"] = now
+
+
+@lru_cache(maxsize=1_000)
+def _preparable(statement: str) -> bool:
+    return PREPARABLE.match(statement) is not None and ";" not in statement
+
+
+@lru_cache(maxsize=1_000)
+def _translated(statement: str) -> tuple[str, Sequence[str], str]:
+    """A name for the statement, its parameters in order, and its text with `$1`, `$2` … for them."""
+    names = list(dict.fromkeys(PLACEHOLDER.findall(statement)))
+    body = PLACEHOLDER.sub(lambda found: f"${names.index(found[1]) + 1}", statement).replace("%%", "%")
+    return f"botfarm_{hashlib.sha256(body.encode()).hexdigest()[:16]}", names, body
+
+
+def _literals(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Lists as array literals, which take the type that the statement expects; psycopg2 would say `text[]`."""
+    return {name: _array(value) if isinstance(value, list) else value for name, value in parameters.items()}
+
+
+def _array(values: Sequence[Any]) -> str:
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:  # noqa: ANN401  -- whatever a parameter may be
+    if value is None:
+        return "NULL"
+    text = str(value)
+    return '"' + UNQUOTED.sub(r"\\\g<0>", text) + '"'
