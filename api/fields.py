@@ -40,7 +40,10 @@ Login = Annotated[
 ]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1_024), AfterValidator(_encodable)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=63), AfterValidator(_printable)]
+# A filter names a label as `key:value`: a colon in the key could never be filtered by.
+LabelKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^:]+$"), AfterValidator(_printable)
+]
 LabelValue = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
 LabelFilter = Annotated[str, StringConstraints(pattern=r"^[^:]+:"), AfterValidator(_printable)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]

@@ -13,7 +13,6 @@ from domain import db, schema, sealing
 from domain.settings import Settings
 from standalone import places
 from standalone.postgres import Postgres
-from standalone.valkey import Valkey
 from tests.api.farms import Farm, farming
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess
@@ -80,15 +79,6 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
     process = ApiProcess(settings, tmp_path / "api.log")
     yield process
     process.kill()
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A Redis-protocol server of this test alone, running."""
-    server = Valkey(tmp_path / "valkey")
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -195,6 +195,7 @@ def test_env_and_domain_are_lower_case_slugs(farm: Farm, field: str, slug: objec
         {"password": "p" * 1_025},
         {"password": 12345},
         {"labels": {"": "empty key"}},
+        {"labels": {"a:b": "a key that no filter could name"}},
         {"labels": {"a": 1}},
         {"labels": {"a": "b" * 201}},
         {"labels": {str(n): "x" for n in range(65)}},
