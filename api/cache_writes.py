@@ -1,10 +1,9 @@
 """Writing the read cache behind the answers: never in a caller's way, dropped when Redis cannot keep up."""
 
-import dataclasses
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from api.outputs import LockOut
 from domain.cache import Cache, Entry
@@ -13,15 +12,20 @@ from domain.snapshots import User
 
 WAITING_MOST = 10_000
 AT_ONCE = 500
+GATHER_SECONDS = 0.005
 
 
 class CacheWriter:
-    """A thread that writes what it is offered; entries age while they wait, and what is too old is not written."""
+    """A thread that writes the users it is offered: the newest picture of each.
+
+    Pictures age while they wait, and what is too old is not written.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._waiting: deque[tuple[float, Entry]] = deque(maxlen=WAITING_MOST)
+        self._waiting = dict[UUID, tuple[float, User]]()
         self._offered = threading.Event()
+        self._guard = threading.Lock()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="cache-writer", daemon=True)
 
@@ -33,29 +37,37 @@ class CacheWriter:
         self._offered.set()
         self._thread.join(timeout=2)
 
-    def offer(self, entries: Iterable[Entry]) -> None:
+    def offer(self, users: Iterable[User]) -> None:
         now = time.monotonic()
-        self._waiting.extend((now, entry) for entry in entries)
-        self._offered.set()
+        with self._guard:
+            for user in users:
+                _, known = self._waiting.get(user.id, (now, None))
+                newer = known is not None and known.lock_version <= user.lock_version
+                if newer or (known is None and len(self._waiting) < WAITING_MOST):
+                    self._waiting[user.id] = (now, user)
+        if not self._offered.is_set():
+            self._offered.set()
 
     def offer_outcomes(self, outcomes: Sequence[object]) -> None:
         """Take what group commit made certain; refusals change nothing and are passed over."""
-        self.offer(entry(outcome.user) for outcome in outcomes if isinstance(outcome, Grant | Renewal | Released))
+        self.offer(outcome.user for outcome in outcomes if isinstance(outcome, Grant | Renewal | Released))
 
     def _run(self) -> None:
         while not self._closing:
             self._offered.wait()
+            time.sleep(GATHER_SECONDS)  # what comes close together goes out together
             self._offered.clear()
             while taken := self._take():
                 self._cache.put(taken)
 
     def _take(self) -> list[Entry]:
-        taken = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+        with self._guard:
+            taken = [self._waiting.pop(user_id) for user_id in list(self._waiting)[:AT_ONCE]]
         now = time.monotonic()
-        return [dataclasses.replace(entry, age_seconds=entry.age_seconds + now - since) for since, entry in taken]
+        return [_entry(user, age_seconds=now - since) for since, user in taken]
 
 
-def entry(user: User) -> Entry:
+def _entry(user: User, *, age_seconds: float) -> Entry:
     """What readers of this user's lock may be told for the next two seconds."""
     lock = LockOut.of(user.lock)
-    return Entry(user.id, user.lock_version, None if lock is None else lock.model_dump(mode="json"))
+    return Entry(user.id, user.lock_version, None if lock is None else lock.model_dump(mode="json"), age_seconds)

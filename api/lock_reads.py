@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from api import cache_writes
 from api.inputs import LockQuery
 from api.outputs import LockOut, LockStateOut
 from api.services import Services
@@ -28,7 +27,7 @@ async def read(
         if entry is not None and (state := _of_entry(entry)) is not None:
             return state, "hit"
     user = await services.database.run(users.get, user_id=user_id, projects=projects)
-    services.cache_writer.offer([cache_writes.entry(user)])
+    services.cache_writer.offer([user])
     return _of_user(user, token=query.token), "miss"
 
 
