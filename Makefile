@@ -26,9 +26,10 @@ test: ## run the tests on two processes (ARGS="-k lease" picks some)
 	@sh .ci/install dev
 	@exec $(python) -m pytest -n 2 --dist worksteal $(ARGS)
 
-long: ## kill real processes under load for BOTFARM_CHAOS_SECONDS (300) instead of 8
+long: ## kill real processes for BOTFARM_CHAOS_SECONDS (300) instead of 8, try 2,000 histories of the line instead of 200
 	@sh .ci/install dev
-	@BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} exec $(python) -m pytest -m chaos --timeout 0 $(ARGS)
+	BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} $(python) -m pytest -m chaos --timeout 0 $(ARGS)
+	BOTFARM_HYPOTHESIS=long $(python) -m pytest tests/line/test_machine.py --timeout 0 $(ARGS)
 
 lint: ## check style, types, import contracts, dependencies, migrations, Dockerfile and compose file
 	@sh .ci/install dev
