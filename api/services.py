@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
+from api.event_streams import Streams
 from api.group_commit import GroupCommit
 from api.health import Monitor
 from api.hints import Hints
@@ -87,6 +88,7 @@ class Services:
     policy: LockPolicy
     monitor: Monitor
     metrics: Metrics
+    streams: Streams
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 
