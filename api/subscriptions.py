@@ -36,8 +36,8 @@ class Chunk:
 class Subscription:
     """One client's queue, used on the event loop only. It hears of events after the number `floor`.
 
-    A client that lets chunks pile up to more than `most_bytes` is `overrun`: its subscription ends, and it may come again with
-    the last id it got.
+    A client that lets chunks pile up to more than `most_bytes` is `overrun`: its subscription ends, and it may come
+    again with the last id it got.
     """
 
     def __init__(self, *, most_bytes: int) -> None:
