@@ -7,7 +7,7 @@ from asgi_correlation_id import correlation_id
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors
+from api import errors, traces
 from api.metrics import Metrics
 from domain import log
 
@@ -49,6 +49,7 @@ class Observer:
         # Bound until the next request begins, not cleared at the end: a defect is logged further out.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=correlation_id.get())
+        traces.note(scope)
 
         async def observe(message: Message) -> None:
             nonlocal status
