@@ -5,6 +5,7 @@ held: pages are read through the API's pool, only a few at a time over all strea
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from fastapi import Response
@@ -15,7 +16,7 @@ from api.database import Database
 from api.frames import Frames
 from api.stream_figures import StreamFigures
 from api.subscriptions import Subscription
-from api.tailer import Tailer
+from api.tailer import KEEP_ALIVE_SECONDS, Tailer
 from domain import log
 from domain.cursors import Cursor
 from domain.errors import DatabaseUnavailable, Overloaded, Refusal
@@ -107,16 +108,20 @@ class EventStream(Response):
             await send(_body(page.body))
             if joined and (until is None or page.looked.seq >= until.seq):
                 return True
-            page = await self._next(page.looked, subscription)
+            page = await self._next(page.looked, send, subscription)
         return False
 
-    async def _next(self, looked: Cursor, subscription: Subscription) -> Frames | None:
+    async def _next(self, looked: Cursor, send: Send, subscription: Subscription) -> Frames | None:
         """The next page, however long Postgres is away; None when the stream ends."""
+        spoke_at = time.monotonic()
         while not subscription.ended.done():
             try:
                 return await self._streams.page(after=str(looked), by=self._by)
             except (DatabaseUnavailable, Overloaded):
                 await asyncio.wait({subscription.ended}, timeout=AGAIN_SECONDS)
+                if time.monotonic() - spoke_at > KEEP_ALIVE_SECONDS:
+                    await send(_body(frames.KEEP_ALIVE))
+                    spoke_at = time.monotonic()
             except Refusal:
                 return None  # the client learns why when it comes back
         return None

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import tailer
+from api import event_streams, tailer
 from domain import epochs
 from domain.settings import Settings
 from standalone.postgres import Postgres
@@ -339,6 +339,25 @@ def test_streams_stay_open_while_postgres_is_away_and_go_on_when_it_is_back(
 
     first = int(after.removeprefix("1-")) + 1
     assert listener.cursors() == numbers(2, first=first)
+
+
+def test_a_stream_that_is_catching_up_when_postgres_goes_away_waits_and_goes_on(
+    settings: Settings, own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_streams, "PAGE", 1)
+    monkeypatch.setattr(event_streams, "KEEP_ALIVE_SECONDS", 0.2)
+    with farming(settings.model_copy(update={"database_url": own_postgres.url()})) as farm:
+        after = last_cursor(farm)
+        make(farm, 1_000)
+        with listening(farm.url, after=after) as listener:
+            assert listener.has(20)
+            own_postgres.kill()
+            assert eventually(lambda: listener.comments > 0)
+            assert len(listener.events) < 1_000
+            own_postgres.start()
+            assert listener.has(1_000, seconds=60)
+
+    assert listener.cursors() == numbers(1_000, first=int(after.removeprefix("1-")) + 1)
 
 
 def test_the_end_of_the_process_ends_streams_and_long_polls_at_once(process: ApiProcess) -> None:
