@@ -12,7 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import event_streams, tailer
+from api import event_streams, frames, tailer
+from api.subscriptions import Subscription
+from api.tailer import Tailer
 from domain import epochs
 from domain.settings import Settings
 from standalone.postgres import Postgres
@@ -22,6 +24,7 @@ from tests.api.listeners import Listener, ask, listening
 from tests.api.servers import ApiProcess, eventually
 from tests.api.test_metrics import figures
 
+READ = frames.read
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 MANY = """
 INSERT INTO outbox (user_id, lock_version, type, data, occurred_at)
@@ -213,6 +216,57 @@ def test_who_joins_while_others_write_misses_nothing_and_gets_nothing_twice(serv
 
     for listener in listeners:
         assert listener.cursors() == numbers(len(listener.events))
+
+
+def late(*args: Any, **kwargs: Any) -> frames.Frames:
+    """A page that is old when it arrives: by then the tailer has passed on more."""
+    page = READ(*args, **kwargs)
+    time.sleep(0.2)
+    return page
+
+
+def joined_late(farm: Farm) -> list[str]:
+    """What a client heard whose pages come late, while another one listens already and somebody writes."""
+    with listening(farm.url, after="latest") as first, writing(farm):
+        assert first.has(10)
+        with listening(farm.url) as listener:
+            assert listener.has(len(first.events) + 200)
+    return listener.cursors()
+
+
+def test_what_others_were_told_before_a_client_joined_is_read_by_it(
+    served: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "read", late)
+
+    cursors = joined_late(served)
+
+    assert cursors == numbers(len(cursors))
+
+
+def test_a_tailer_that_forgot_what_others_were_told_before_would_be_found(
+    served: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = Tailer.join
+
+    def forgetful(self: Tailer, *args: Any, **kwargs: Any) -> None:
+        join(self, *args, **kwargs)
+
+    monkeypatch.setattr(frames, "read", late)
+    monkeypatch.setattr(Tailer, "join", forgetful)
+
+    cursors = joined_late(served)
+
+    assert cursors != numbers(len(cursors))
+
+
+def test_a_subscription_that_did_not_skip_would_be_found(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "read", late)
+    monkeypatch.setattr(Subscription, "skip_to", lambda _self, _seq: None)
+
+    cursors = joined_late(served)
+
+    assert len(set(cursors)) < len(cursors)
 
 
 def test_a_client_that_is_cut_off_again_and_again_misses_nothing_and_gets_nothing_twice(served: Farm) -> None:
