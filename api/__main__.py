@@ -1,7 +1,9 @@
 """`python -m api`: serve HTTP until told to stop."""
 
+import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import threading
 from types import FrameType
@@ -16,6 +18,7 @@ from domain.settings import Settings
 
 START_SECONDS = 6.0
 STOP_SECONDS = 10
+ABORT_SECONDS = 2.0
 
 
 def main() -> int:
@@ -61,6 +64,16 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping.set()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(ABORT_SECONDS, self._abort_stalled)
+        await super().shutdown(sockets)
+
+    def _abort_stalled(self) -> None:
+        """Hang up on clients that do not read the end of what they asked for; their calls are over."""
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None and connection.transport.is_closing():
+                connection.transport.abort()
 
 
 def _refuse_unsafe(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from api.fields import (
     TtlSeconds,
     WaitSeconds,
 )
+from domain.events import Filter
 
 
 class Input(BaseModel):
@@ -172,14 +173,21 @@ class HistoryQuery(Input):
     after: Annotated[str | None, Field(max_length=40, description="Events older than this cursor")] = None
 
 
-class EventsQuery(Input):
+class StreamQuery(Input):
     after: Annotated[str | None, Field(max_length=40, description="A cursor, or `latest`")] = None
-    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
-    wait_seconds: Annotated[int, Field(ge=0, le=60, description="Wait so long for a first event")] = 0
     type: list[Annotated[Printable, StringConstraints(max_length=100)]] = []
     user_id: UUID | None = None
     project_id: UUID | None = None
     env: Slug | None = None
+
+    @property
+    def by(self) -> Filter:
+        return Filter(tuple(self.type), self.user_id, self.project_id, self.env)
+
+
+class EventsQuery(StreamQuery):
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+    wait_seconds: Annotated[int, Field(ge=0, le=60, description="Wait so long for a first event")] = 0
 
 
 class LockQuery(Input):

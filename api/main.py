@@ -15,6 +15,7 @@ from api import docs, errors, health, queries
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
+from api.event_streams import Streams
 from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
 from api.hints import Hints
 from api.hot import HotPaths
@@ -22,6 +23,7 @@ from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
 from api.routes import events, locks, operations, pools, requests, stats, users
 from api.services import Background, LockPolicy, Services
+from api.tailer import Tailer
 from domain import db, sealing
 from domain.cache import Cache
 from domain.locks import Grant, Released
@@ -105,8 +107,10 @@ def _services(settings: Settings) -> Services:
     commits.after_commit = after_commit
     pools.after_commit = after_request
     dispatcher.handed_over = after_request
+    database = Database(engine(pool_size=settings.pool_size), threads=settings.pool_size)
+    tailer = Tailer(engine(pool_size=1, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams)
     return Services(
-        database=Database(engine(pool_size=settings.pool_size), threads=settings.pool_size),
+        database=database,
         commits=commits,
         requests=pools,
         dispatcher=dispatcher,
@@ -119,6 +123,7 @@ def _services(settings: Settings) -> Services:
         monitor=monitor,
         metrics=metrics,
         engines=engines,
+        streams=Streams(database, tailer, metrics.streams),
         stopping=stopping,
     )
 
@@ -137,9 +142,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services.requests.start()
     services.hints.start()
     services.dispatcher.start()
+    services.streams.tailer.start()
     try:
         yield
     finally:
+        await asyncio.to_thread(services.streams.tailer.close)
         await asyncio.to_thread(services.dispatcher.close)  # what it grants to calls that are gone, `requests` undoes
         await asyncio.to_thread(services.requests.close)
         await asyncio.to_thread(services.commits.close)

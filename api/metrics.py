@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.stream_figures import StreamFigures
 from domain.errors import Refusal
 from domain.locks import Grant, Released, Renewal
 from domain.requests import Granted, Place
@@ -45,6 +46,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
+        self.streams = StreamFigures(self._registry)
         self._outcomes = Counter(
             "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
         )

@@ -5,7 +5,7 @@ import time
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, request_ids
+from api import errors, request_ids, traces
 from api.metrics import Metrics
 from domain import log
 
@@ -45,6 +45,7 @@ class Observer:
         status = 500
         started = time.perf_counter()
         request_id = request_ids.begin(scope)
+        traces.note(scope)
 
         async def observe(message: Message) -> None:
             nonlocal status

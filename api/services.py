@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
+from api.event_streams import Streams
 from api.group_commit import GroupCommit
 from api.health import Monitor
 from api.hints import Hints
@@ -92,6 +93,7 @@ class Services:
     monitor: Monitor
     metrics: Metrics
     engines: Sequence[Engine]
+    streams: Streams
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 

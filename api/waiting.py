@@ -118,4 +118,5 @@ def _as_ask(wish: Acquire, *, priority: int) -> Ask:
         cooldown=wish.cooldown,
         priority=priority,
         projects=wish.projects,
+        traceparent=wish.traceparent,
     )

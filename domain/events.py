@@ -91,6 +91,32 @@ def read(conn: Connection, *, after: str | None, limit: int, by: Filter) -> Page
     return Page(found, looked, caught_up=looked.seq >= state.last_seq)
 
 
+def newer(conn: Connection, *, after: Cursor, limit: int) -> Page:
+    """What has come since `after` was the end: one cheap look as long as nothing has.
+
+    Raises CursorUnknown when this history has no such place any more, CursorTooOld when what followed is gone.
+    """
+    state = epochs.read(conn)
+    if after == Cursor(state.epoch, state.last_seq):
+        return Page([], after, caught_up=True)
+    if after.epoch == state.epoch and after.seq < state.last_seq:
+        within = (events.c.seq > after.seq, events.c.seq <= state.last_seq)
+        found = [_of_row(row) for row in conn.execute(_ordered().where(*within).limit(limit))]
+        if found and found[0].cursor == Cursor(after.epoch, after.seq + 1):
+            return Page(found, found[-1].cursor, caught_up=found[-1].cursor.seq == state.last_seq)
+    return read(conn, after=str(after), limit=limit, by=Filter())
+
+
+def matches(event: Event, by: Filter) -> bool:
+    """Whether the filter lets the event through: what `read` asks the database, asked of one event."""
+    return (
+        (not by.types or event.type in by.types)
+        and (by.user_id is None or event.user_id == by.user_id)
+        and (by.project_id is None or event.data.get("project_id") == str(by.project_id))
+        and (by.env is None or event.data.get("env") == by.env)
+    )
+
+
 def following(conn: Connection, *, after: Cursor, limit: int) -> Sequence[Event]:
     """The next events in stream order, for the relay: an event of a newer epoch follows any of an older one."""
     place = tuple_(events.c.epoch, events.c.seq) > (after.epoch, after.seq)

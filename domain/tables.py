@@ -168,6 +168,7 @@ lock_requests = Table(
     Column("keep_until", Timestamp),
     Column("users", ARRAY(UUID)),
     Column("leases", ARRAY(UUID)),
+    Column("traceparent", Text),
     UniqueConstraint("principal", "request_id"),
 )
 places = Sequence("lock_requests_place", metadata=metadata)

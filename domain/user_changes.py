@@ -18,8 +18,9 @@ from domain.snapshots import User
 from domain.tables import users
 
 NOTE = text(f"""
-INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, principal)
-SELECT u.id, u.lock_version, :type, {user_data("u")}, clock_timestamp(), :principal FROM users u WHERE u.id = :user_id
+INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, principal, traceparent)
+SELECT u.id, u.lock_version, :type, {user_data("u")}, clock_timestamp(), :principal, :traceparent
+FROM users u WHERE u.id = :user_id
 """)
 ROW_LOCK = text("SELECT id FROM users WHERE id = :user_id FOR UPDATE")
 TELLING = ("project_id", "env", "domain", "labels", "status", "status_reason")
@@ -40,6 +41,7 @@ def change(
     ring: KeyRing,
     principal: str,
     projects: Collection[UUID] | None = None,
+    traceparent: str | None = None,
 ) -> User:
     """Set the fields, with an `updated` event; a change that changes nothing writes nothing.
 
@@ -61,7 +63,7 @@ def change(
             .where(users.c.id == user_id)
             .values(**fields, updated_at=moment, lock_version=users.c.lock_version + 1)
         )
-        _note(conn, "botfarm.user.updated.v1", user_id=user_id, principal=principal)
+        _note(conn, "botfarm.user.updated.v1", user_id=user_id, principal=principal, traceparent=traceparent)
         conn.execute(text(lines.HOPE))
     return farm.get(conn, user_id=user_id)
 
@@ -73,6 +75,7 @@ def remove(
     principal: str,
     force_reason: str | None = None,
     projects: Collection[UUID] | None = None,
+    traceparent: str | None = None,
 ) -> None:
     """Delete the user, with a `deleted` event; its lock, if it has one, ends first, with an event of its own.
 
@@ -82,9 +85,10 @@ def remove(
     if user.lock is not None and force_reason is None:
         raise UserLocked(user_id, user.lock.owner, user.lock.expires_at)
     locks.expire(conn, user_id=user_id)
-    locks.release(conn, [Release(user_id, principal, reason="forced", note=force_reason)])
+    forced = Release(user_id, principal, reason="forced", note=force_reason, traceparent=traceparent)
+    locks.release(conn, [forced])
     conn.execute(update(users).where(users.c.id == user_id).values(lock_version=users.c.lock_version + 1))
-    _note(conn, "botfarm.user.deleted.v1", user_id=user_id, principal=principal)
+    _note(conn, "botfarm.user.deleted.v1", user_id=user_id, principal=principal, traceparent=traceparent)
     conn.execute(delete(users).where(users.c.id == user_id))
 
 
@@ -94,5 +98,6 @@ def _locked(conn: Connection, *, user_id: UUID, projects: Collection[UUID] | Non
     return farm.get(conn, user_id=user_id, projects=projects)
 
 
-def _note(conn: Connection, kind: str, *, user_id: UUID, principal: str) -> None:
-    conn.execute(NOTE, {"type": kind, "user_id": user_id, "principal": principal})
+def _note(conn: Connection, kind: str, *, user_id: UUID, principal: str, traceparent: str | None) -> None:
+    told_of = {"type": kind, "user_id": user_id, "principal": principal, "traceparent": traceparent}
+    conn.execute(NOTE, told_of)

@@ -1,23 +1,33 @@
-"""The feed of events over HTTP."""
+"""The feed of events over HTTP: in pages, and as a stream."""
 
-import asyncio
 import json
 import time
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
-from api import responses
-from api.inputs import EventsQuery
+from api import event_streams, responses
+from api.frames import CURSOR_TYPE
+from api.inputs import EventsQuery, StreamQuery
 from api.paths import BASE
 from api.services import Provided, Services
 from domain import events
+from domain.cursors import Cursor
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 FEED: responses.Responses = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}}
-POLL_SECONDS = 0.1
+STREAM: responses.Responses = {
+    200: {
+        "description": "`id` is the cursor, `event` the type and `data` the CloudEvent, on one line. "
+        f"A block of the type `{CURSOR_TYPE}` has no data: its id says how far was looked without a match, and "
+        "EventSource remembers it by itself. A client that reads too slowly is hung up on, and may go on after its "
+        "last id.",
+        "content": {event_streams.MEDIA_TYPE: {"schema": {"type": "string"}}},
+    }
+}
+REFUSALS = (CursorMalformed, CursorTooOld, CursorUnknown)
 
 router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
 
@@ -26,7 +36,7 @@ router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
     "",
     summary="Events in order, after a cursor",
     response_class=Response,
-    responses=FEED | responses.describe(CursorMalformed, CursorTooOld, CursorUnknown),
+    responses=FEED | responses.describe(*REFUSALS),
 )
 @router.get("/", include_in_schema=False)
 async def read(query: Annotated[EventsQuery, Query()], request: Request, services: Provided) -> Response:
@@ -42,18 +52,36 @@ async def read(query: Annotated[EventsQuery, Query()], request: Request, service
     return Response(body, media_type=MEDIA_TYPE, headers=headers)
 
 
+@router.get(
+    "/stream",
+    summary="Events as they come, as Server-Sent Events",
+    response_class=Response,
+    responses=STREAM | responses.describe(*REFUSALS),
+)
+@router.get("/stream/", include_in_schema=False)
+async def stream(
+    query: Annotated[StreamQuery, Query()],
+    services: Provided,
+    last_event_id: Annotated[
+        str | None, Header(description="Where a client that comes back goes on: it goes before `after`")
+    ] = None,
+) -> Response:
+    after = str(Cursor.parse(last_event_id)) if last_event_id else query.after
+    return await services.streams.open(after=after, by=query.by)
+
+
 async def _page(services: Services, query: EventsQuery) -> events.Page:
     """The page, waiting for a first event as long as was asked for. Nothing is held open between two looks.
 
     A filtered look goes only so far: without a match and without time left the page is empty and not caught up.
     """
-    by = events.Filter(query.type, query.user_id, query.project_id, query.env)
     deadline = time.monotonic() + query.wait_seconds
     after = query.after
     while True:
-        page = await services.database.run(events.read, after=after, limit=query.limit, by=by)
-        if page.events or time.monotonic() >= deadline or services.stopping.is_set():
+        page = await services.database.run(events.read, after=after, limit=query.limit, by=query.by)
+        left_seconds = deadline - time.monotonic()
+        if page.events or left_seconds <= 0 or services.stopping.is_set():
             return page
         after = str(page.looked)
         if page.caught_up:
-            await asyncio.sleep(POLL_SECONDS)
+            await services.streams.tailer.news(query.by, after=page.looked, seconds=left_seconds)

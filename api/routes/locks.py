@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import acquisitions, hot, identifiers, lock_reads, responses, waiting
+from api import acquisitions, hot, identifiers, lock_reads, responses, traces, waiting
 from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
 from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
@@ -63,6 +63,7 @@ async def acquire(
         metadata=wish.metadata,
         cooldown=services.policy.cooldown,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     grant = await waiting.acquire(
         services,
@@ -91,6 +92,7 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller
         cooldown=services.policy.cooldown,
         lifetime_max=services.policy.lifetime_max,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     renewal = await services.commits.submit(request)
     return RenewedOut.of(renewal.user, lease_id=renewal.lease_id, server_time=renewal.user.seen_at)
@@ -111,6 +113,7 @@ async def release(user_id: UUID, services: Provided, caller: Caller, body: Relea
         reason="forced" if wish.force else "holder",
         note=wish.reason,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     outcome = await services.commits.submit(request)
     return ReleasedOut.of(outcome.user, released=outcome.released)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
-from api import acquisitions, hot, identifiers, responses, waiting
+from api import acquisitions, hot, identifiers, responses, traces, waiting
 from api.group_commit import Outcome
 from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
 from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
@@ -54,6 +54,7 @@ async def acquire(
         cooldown=services.policy.cooldown,
         priority=wish.priority,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     granted = await waiting.take(
         services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
@@ -78,6 +79,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
             cooldown=services.policy.cooldown,
             lifetime_max=services.policy.lifetime_max,
             projects=caller.projects,
+            traceparent=traces.current(),
         )
         for lease in body.leases
     ]
@@ -99,7 +101,10 @@ async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> Re
         )
     else:
         owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
-    requests = [Release(user_id, caller.name, lease_id, projects=caller.projects) for user_id, lease_id in owned]
+    requests = [
+        Release(user_id, caller.name, lease_id, projects=caller.projects, traceparent=traces.current())
+        for user_id, lease_id in owned
+    ]
     outcomes = await services.commits.submit_all(requests) if requests else []
     server_time = await _server_time(services, outcomes)
     return acquisitions.released(requests, outcomes, server_time=server_time)

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from api import errors, responses
+from api import errors, responses, traces
 from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
 from api.outputs import BatchOut, UserOut
 from api.paths import BASE
@@ -34,7 +34,7 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
 )
 @router.post("", status_code=201, include_in_schema=False)
 async def create(body: UserIn, response: Response, services: Provided) -> UserOut:
-    user = await services.database.run(users.create, new=_new(body), ring=services.ring)
+    user = await services.database.run(users.create, new=_new(body), ring=services.ring, traceparent=traces.current())
     response.headers["Location"] = f"{BASE}/users/{user.id}"
     return UserOut.of(user)
 
@@ -51,7 +51,8 @@ async def create_batch(
 ) -> BatchOut:
     rows = [_checked(row) for row in body]
     new = [_new(row) for row in rows if isinstance(row, UserIn)]
-    made = iter(await services.database.run(users.create_many, new=new, ring=services.ring))
+    trace = traces.current()
+    made = iter(await services.database.run(users.create_many, new=new, ring=services.ring, traceparent=trace))
     outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 
@@ -87,6 +88,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Cal
         ring=services.ring,
         principal=caller.name,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     services.dispatcher.freed()
     return UserOut.of(user)
@@ -105,6 +107,7 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         principal=caller.name,
         force_reason=query.reason,
         projects=caller.projects,
+        traceparent=traces.current(),
     )
     await asyncio.to_thread(services.cache.forget, user_id)
     return Response(status_code=204)

@@ -21,7 +21,7 @@ class Acquire:
 
     `lease_id` is always fixed by the caller: asking again with it is recognised, whatever became of the first try.
     The lock lasts `ttl`; should it lapse unreleased, the user rests for `cooldown`. `projects` are those the
-    principal is limited to; None is all.
+    principal is limited to; None is all. The event of the grant carries `traceparent` (W3C Trace Context).
     """
 
     user_id: UUID
@@ -32,6 +32,7 @@ class Acquire:
     metadata: Mapping[str, str] = field(default_factory=dict)
     cooldown: timedelta = timedelta(0)
     projects: Collection[UUID] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ ACQUIRE = f"""
 WITH RECURSIVE req AS MATERIALIZED (
     SELECT * FROM unnest(
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(owners)s::text[],
-        %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[]
-    ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, n)
+        %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[],
+        %(traceparents)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK}, {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS},
 verdict AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
@@ -100,6 +102,7 @@ def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
         "ttls": [r.ttl.total_seconds() for r in requests],
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
         "projects": [steps.projects_array(r.projects) for r in requests],
+        "traceparents": [r.traceparent for r in requests],
     }
 
 

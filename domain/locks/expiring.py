@@ -27,7 +27,8 @@ lapsed AS MATERIALIZED (
     RETURNING u.id, u.lock_version
 ), noted AS (
     {steps.INTO_OUTBOX}
-    SELECT o.id, g.lock_version, 'botfarm.lock.expired.v1', {lock_data("o")}, o.now, o.lease_id, o.lock_principal
+    SELECT o.id, g.lock_version, 'botfarm.lock.expired.v1', {lock_data("o")}, o.now, o.lease_id, o.lock_principal,
+        NULL
     FROM freed g JOIN lapsed o ON o.id = g.id ORDER BY o.id
 )
 SELECT count(*) FROM freed

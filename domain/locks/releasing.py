@@ -29,6 +29,7 @@ class Release:
     reason: Literal["holder", "forced", "unclaimed"] = "holder"
     note: str | None = None
     projects: Collection[UUID] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ RELEASE = f"""
 WITH req AS MATERIALIZED (
     SELECT * FROM unnest(
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(reasons)s::text[], %(notes)s::text[],
-        %(projects)s::text[]
-    ) WITH ORDINALITY AS r (user_id, lease_id, principal, reason, note, projects, n)
+        %(projects)s::text[], %(traceparents)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, reason, note, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK},
 verdict AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
@@ -71,12 +72,12 @@ verdict AS MATERIALIZED (
         lock_version = o.lock_version + 1
     FROM winner w JOIN locked o ON o.id = w.id
     WHERE u.id = w.id
-    RETURNING u.*, w.n, w.now, w.reason, w.note, w.principal
+    RETURNING u.*, w.n, w.now, w.reason, w.note, w.principal, w.traceparent
 ), noted AS (
     {steps.INTO_OUTBOX}
     SELECT o.id, g.lock_version, 'botfarm.lock.released.v1',
         {lock_data("o", reason="g.reason", note="g.note")},
-        g.now, o.lease_id, g.principal
+        g.now, o.lease_id, g.principal, g.traceparent
     FROM freed g JOIN locked o ON o.id = g.id ORDER BY o.id
 ), settled AS (
     SELECT v.n, v.now, v.user_id,
@@ -115,6 +116,7 @@ def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
         "reasons": [r.reason for r in requests],
         "notes": [r.note for r in requests],
         "projects": [steps.projects_array(r.projects) for r in requests],
+        "traceparents": [r.traceparent for r in requests],
     }
 
 

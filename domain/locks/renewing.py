@@ -29,6 +29,7 @@ class Renew:
     cooldown: timedelta = timedelta(0)
     lifetime_max: timedelta | None = None
     projects: Collection[UUID] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ RENEW = f"""
 WITH req AS MATERIALIZED (
     SELECT * FROM unnest(
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(ttls)s::float8[],
-        %(cooldowns)s::float8[], %(lifetimes)s::float8[], %(projects)s::text[]
-    ) WITH ORDINALITY AS r (user_id, lease_id, principal, ttl, cooldown, lifetime_max, projects, n)
+        %(cooldowns)s::float8[], %(lifetimes)s::float8[], %(projects)s::text[], %(traceparents)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, ttl, cooldown, lifetime_max, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK},
 verdict AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
@@ -65,10 +66,11 @@ verdict AS MATERIALIZED (
         lock_version = o.lock_version + 1
     FROM winner w JOIN locked o ON o.id = w.id
     WHERE u.id = w.id
-    RETURNING u.*, w.now
+    RETURNING u.*, w.now, w.traceparent
 ), noted AS (
     {steps.INTO_OUTBOX}
-    SELECT g.id, g.lock_version, 'botfarm.lock.renewed.v1', {lock_data("g")}, g.now, g.lease_id, g.lock_principal
+    SELECT g.id, g.lock_version, 'botfarm.lock.renewed.v1', {lock_data("g")}, g.now, g.lease_id, g.lock_principal,
+        g.traceparent
     FROM renewed g ORDER BY g.id
 ), {steps.after("renewed")}
 {steps.answer()}
@@ -95,6 +97,7 @@ def _parameters(requests: Sequence[Renew]) -> dict[str, Any]:
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
         "lifetimes": [None if r.lifetime_max is None else r.lifetime_max.total_seconds() for r in requests],
         "projects": [steps.projects_array(r.projects) for r in requests],
+        "traceparents": [r.traceparent for r in requests],
     }
 
 

@@ -41,11 +41,11 @@ REMEMBER_LEASE = "last_lease_id = o.lease_id, last_lease_principal = o.lock_prin
 FREE = """locktime = NULL, lock_expires_at = NULL, lease_id = NULL, lock_owner = NULL, lock_principal = NULL,
         lock_metadata = NULL"""
 
-INTO_OUTBOX = "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, lease_id, principal)"
+INTO_OUTBOX = "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, lease_id, principal, traceparent)"
 
 
 # Give each `winner` (its row `id`, the lease and the moment `now`) the lock, and tell of it. The lease of a lock that
-# lapsed ends here, with its own event first.
+# lapsed ends here, with its own event first, which belongs to nobody's trace.
 GRANTED = f"""granted AS (
     UPDATE users u SET
         locktime = w.now,
@@ -61,16 +61,16 @@ GRANTED = f"""granted AS (
         lock_token = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END
     FROM winner w JOIN locked o ON o.id = w.id
     WHERE u.id = w.id
-    RETURNING u.*, w.n
+    RETURNING u.*, w.n, w.traceparent
 ), noted AS (
     {INTO_OUTBOX}
-    SELECT id, version, type, data, locktime, lease_id, principal FROM (
+    SELECT id, version, type, data, locktime, lease_id, principal, traceparent FROM (
         SELECT o.id, o.lock_version + 1 AS version, 'botfarm.lock.expired.v1' AS type, g.locktime, o.lease_id,
-            o.lock_principal AS principal, {lock_data("o")} AS data
+            o.lock_principal AS principal, {lock_data("o")} AS data, NULL AS traceparent
         FROM granted g JOIN locked o ON o.id = g.id WHERE o.lease_id IS NOT NULL
         UNION ALL
         SELECT g.id, g.lock_version, 'botfarm.lock.acquired.v1', g.locktime, g.lease_id, g.lock_principal,
-            {lock_data("g")}
+            {lock_data("g")}, g.traceparent
         FROM granted g
     ) e ORDER BY id, version
 )"""

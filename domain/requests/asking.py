@@ -23,7 +23,8 @@ Key = tuple[str, UUID]
 class Ask:
     """A request for `count` users that match all that is given, or for the one with `user_id`.
 
-    For one particular user the request id is the lease id itself.
+    For one particular user the request id is the lease id itself. The events of the grant carry the `traceparent` of
+    the call that made the request, however much later they come.
     """
 
     request_id: UUID
@@ -40,6 +41,7 @@ class Ask:
     cooldown: timedelta = timedelta(0)
     priority: int = 0
     projects: Collection[UUID] | None = None
+    traceparent: str | None = None
 
     @property
     def key(self) -> Key:
@@ -102,17 +104,17 @@ WITH asks AS MATERIALIZED (
         SELECT r.*, r.ord FROM ROWS FROM (jsonb_to_recordset(CAST(:asks AS jsonb)) AS (
             request_id uuid, principal text, fingerprint uuid, selector uuid, priority int, user_id uuid,
             project_id uuid, env text, domain text, labels jsonb, projects uuid[], count int, owner text,
-            metadata jsonb, ttl float8, cooldown float8
+            metadata jsonb, ttl float8, cooldown float8, traceparent text
         )) WITH ORDINALITY AS r (
             request_id, principal, fingerprint, selector, priority, user_id, project_id, env, domain, labels,
-            projects, count, owner, metadata, ttl, cooldown, ord
+            projects, count, owner, metadata, ttl, cooldown, traceparent, ord
         ) ORDER BY ord
     ) a
 ), clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
 INSERT INTO lock_requests (id, request_id, principal, fingerprint, selector, priority, user_id, project_id, env,
-    domain, labels, projects, count, owner, metadata, ttl, cooldown, created_at, seen_at, home)
+    domain, labels, projects, count, owner, metadata, ttl, cooldown, traceparent, created_at, seen_at, home)
 SELECT a.id, request_id, principal, fingerprint, selector, priority, user_id, project_id, env, domain, labels,
-    projects, count, owner, metadata, ttl, cooldown, c.now, c.now, CAST(:home AS uuid)
+    projects, count, owner, metadata, ttl, cooldown, traceparent, c.now, c.now, CAST(:home AS uuid)
 FROM asks a CROSS JOIN clock c ORDER BY principal, request_id
 ON CONFLICT (principal, request_id) DO NOTHING
 RETURNING id, principal, request_id
@@ -250,6 +252,7 @@ def _record(ask: Ask) -> dict[str, Any]:
         "metadata": dict(ask.metadata),
         "ttl": ask.ttl.total_seconds(),
         "cooldown": ask.cooldown.total_seconds(),
+        "traceparent": ask.traceparent,
     }
 
 

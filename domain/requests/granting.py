@@ -57,7 +57,8 @@ WITH gifts AS MATERIALIZED (
             AND {lines.matches("l", "a")}
     GROUP BY g.request HAVING count(l.id) = count(*)
 ), winner AS MATERIALIZED (
-    SELECT g.n, g.request, g.user_id AS id, g.lease_id, a.owner, a.principal, a.metadata, a.ttl, a.cooldown, c.now
+    SELECT g.n, g.request, g.user_id AS id, g.lease_id, a.owner, a.principal, a.metadata, a.ttl, a.cooldown,
+        a.traceparent, c.now
     FROM gifts g JOIN served s ON s.request = g.request JOIN asked a ON a.id = g.request CROSS JOIN clock c
 ), {steps.GRANTED}, closed AS (
     UPDATE lock_requests q SET granted_at = w.now, users = w.users, leases = w.leases,

@@ -64,6 +64,7 @@ EVENT = exactly(
         "data": {"type": "object"},
     }
 )
+EVENT["properties"]["traceparent"] = {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"}
 
 
 def faults(event: dict[str, Any]) -> list[str]:

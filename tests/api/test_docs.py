@@ -71,6 +71,7 @@ def test_the_document_lists_every_call_there_is(farm: Farm) -> None:
         "POST /api/v1/users/{user_id}/renew_lock",
         "POST /api/v1/users/{user_id}/release_lock",
         "GET /api/v1/events",
+        "GET /api/v1/events/stream",
         "GET /health",
         "GET /livez",
         "GET /readyz",

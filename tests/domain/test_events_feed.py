@@ -150,6 +150,63 @@ def test_only_a_filter_that_names_something_filters() -> None:
     assert all(named)
 
 
+FILTERS = [
+    Filter(),
+    Filter(types=("botfarm.lock.acquired.v1",)),
+    Filter(types=("botfarm.lock.acquired.v1", "botfarm.user.created.v1")),
+    Filter(types=("botfarm.lock.lost.v1",)),
+    Filter(user_id=UUID(int=1)),
+    Filter(project_id=UUID(int=7)),
+    Filter(env="prod"),
+    Filter(env="prod", project_id=UUID(int=7)),
+    Filter(env="stage", project_id=UUID(int=7), types=("botfarm.user.created.v1",)),
+]
+
+
+@pytest.mark.parametrize("by", FILTERS, ids=str)
+def test_one_event_is_judged_by_a_filter_as_the_database_judges_all(own_farm: Farm, by: Filter) -> None:
+    for env in ("stage", "prod"):
+        for project_id in (None, UUID(int=7), UUID(int=8)):
+            own_farm.hold(own_farm.add(env=env, project_id=project_id))
+    number(own_farm)
+    everything = read(own_farm).events
+
+    assert len(everything) == 12
+    theirs = Filter(by.types, everything[0].user_id, by.project_id, by.env) if by.user_id else by
+    assert seqs([event for event in everything if events.matches(event, theirs)]) == seqs(read(own_farm, by=theirs))
+
+
+def newer(farm: Farm, after: str, *, limit: int = 100) -> Page:
+    return farm.do(lambda conn: events.newer(conn, after=Cursor.parse(after), limit=limit))
+
+
+def test_what_is_newer_is_what_follows_and_nothing_at_the_end(own_farm: Farm) -> None:
+    numbered(own_farm, 4)
+
+    pages = [newer(own_farm, "1-0", limit=3), newer(own_farm, "1-3", limit=3), newer(own_farm, "1-4", limit=3)]
+
+    assert [seqs(page) for page in pages] == [[1, 2, 3], [4], []]
+    assert [(str(page.looked), page.caught_up) for page in pages] == [("1-3", False), ("1-4", True), ("1-4", True)]
+
+
+def test_what_is_newer_goes_on_across_epochs_from_a_place_that_was_kept(own_farm: Farm) -> None:
+    _two_epochs(own_farm)
+
+    assert [str(event.cursor) for event in newer(own_farm, "1-2").events] == ["1-3", "2-4", "2-5"]
+    assert [str(event.cursor) for event in newer(own_farm, "1-3").events] == ["2-4", "2-5"]
+    for lost in ("1-4", "1-5", "1-6", "2-6"):
+        with pytest.raises(CursorUnknown):
+            newer(own_farm, lost)
+
+
+def test_what_is_newer_is_too_old_when_the_next_event_is_gone(own_farm: Farm) -> None:
+    numbered(own_farm, 4)
+    drop_oldest(own_farm, up_to=3)
+
+    with pytest.raises(CursorTooOld):
+        newer(own_farm, "1-2")
+
+
 def test_latest_is_the_end_of_the_feed(own_farm: Farm) -> None:
     numbered(own_farm, 3)
 
