@@ -35,6 +35,7 @@ COPY .ci .ci
 COPY requirements requirements
 COPY standalone standalone
 COPY demo demo
+COPY docs docs
 COPY tests tests
 RUN chmod -R u=rwX,go=rX . && python -m compileall -q standalone demo
 
