@@ -10,11 +10,19 @@ import yaml
 ROOT = Path(__file__).parent.parent
 
 
+class _Plain(yaml.SafeDumper):
+    """Says again what comes again, for readers who do not know YAML's anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        del data
+        return True
+
+
 def files() -> dict[str, str]:
     """What each file, named from the docs folder, should hold."""
     from domain import contracts  # noqa: PLC0415  -- found through the path set below
 
-    document = yaml.safe_dump(contracts.asyncapi(), sort_keys=False, allow_unicode=True, width=110)
+    document = yaml.dump(contracts.asyncapi(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
     made = {"asyncapi.yaml": f"# Written by `make contracts` from domain/contracts.\n{document}"}
     for name, schema in contracts.schemas().items():
         made[f"schemas/{name}.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
