@@ -33,7 +33,7 @@ WRITERS = 4
 
 @dataclass
 class Past:
-    """A farm, the copy of it that was made in the middle of its life, and its stream."""
+    """A farm, the copy of it that was made in the middle of its life, its stream, and two relays at work."""
 
     present: Engine
     user_ids: list[UUID]
@@ -52,6 +52,7 @@ def past(
     name = f"botfarm_copy_{uuid.uuid4().hex[:12]}"
     user_ids = settle_down(engine, ring, USERS)
     _crowd(engine, user_ids, seconds=seconds / 4)
+    assert eventually(lambda: bool(client.xlen(f"{redis_prefix}events")), seconds=20)  # a relay knows its database
     restored = _copied(admin_engine, engine, name)
     yield Past(engine, user_ids, client, f"{redis_prefix}events", restored)
     restored.dispose()
