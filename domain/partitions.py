@@ -63,9 +63,9 @@ def close_old(conn: Connection, *, after: timedelta) -> Partition | None:
     """
     _alone(conn)
     state = epochs.lock(conn)
-    filling = next(p for p in known(conn) if p.first_seq <= state.last_seq + 1 < p.end_seq)
-    if not _begun(conn, filling, before=after) or filling.first_seq > state.last_seq:
-        return None
+    filling = next((p for p in known(conn) if p.first_seq <= state.last_seq < p.end_seq - 1), None)
+    if filling is None or not _begun(conn, filling, before=after):
+        return None  # what is full, or empty, has its end already
     closed = Partition(filling.name, filling.first_seq, state.last_seq + 1)
     conn.execute(text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
     conn.execute(text(f"ALTER TABLE events DETACH PARTITION {filling.name}"))

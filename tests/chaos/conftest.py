@@ -10,13 +10,14 @@ from redis.retry import Retry
 from domain.settings import Settings
 from standalone.valkey import Valkey
 from tests.api.logs import logging_to
+from tests.chaos.endings import SECONDS
 from tests.chaos.misfortunes import RelayProcess, relay_environment
 
 
 @pytest.fixture
 def seconds() -> float:
     """How long the chaos lasts."""
-    return float(os.environ.get("BOTFARM_CHAOS_SECONDS", "8"))
+    return SECONDS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,5 +1,6 @@
 """When all is over: waiting for the last witness, and the verdict."""
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -11,7 +12,9 @@ from tests.chaos import accounts, ledger
 from tests.chaos.ledger import Entry
 from tests.chaos.witnesses import Witness
 
+SECONDS = float(os.environ.get("BOTFARM_CHAOS_SECONDS", "8"))  # how long the chaos lasts
 SETTLE_SECONDS = 30.0
+PATIENCE_SECONDS = 120 + 2 * SECONDS  # a test that takes longer hangs
 
 
 def settle(engine: Engine, client: redis.Redis, key: str, witnesses: Sequence[Witness]) -> None:

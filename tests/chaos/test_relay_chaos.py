@@ -16,7 +16,7 @@ from tests.api.cloudevents import faults_of_all
 from tests.api.servers import serving
 from tests.chaos import accounts
 from tests.chaos.crowds import Crowd, settle_down
-from tests.chaos.endings import epoch, settle, verdict
+from tests.chaos.endings import PATIENCE_SECONDS, epoch, settle, verdict
 from tests.chaos.misfortunes import Misfortunes, RelayProcess
 from tests.chaos.witnesses import OfStream, Witness, over_http
 
@@ -40,7 +40,7 @@ def witnesses(settings: Settings, own_valkey: Valkey) -> Iterator[list[Witness]]
             witness.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(PATIENCE_SECONDS)
 def test_no_change_is_lost_or_told_twice_whatever_befalls_relays_stream_and_redis(
     engine: Engine,
     ring: KeyRing,

@@ -19,7 +19,7 @@ from tests.api.logs import lines
 from tests.api.servers import eventually
 from tests.chaos import accounts
 from tests.chaos.crowds import Crowd, settle_down
-from tests.chaos.endings import epoch, settle, verdict
+from tests.chaos.endings import PATIENCE_SECONDS, epoch, settle, verdict
 from tests.chaos.ledger import Entry
 from tests.chaos.misfortunes import RelayProcess, relay_environment
 from tests.chaos.witnesses import OfStream
@@ -60,12 +60,13 @@ def past(
         conn.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
+@pytest.mark.timeout(PATIENCE_SECONDS)
 def test_after_the_restore_of_an_older_copy_each_epoch_is_whole(
     relays: list[RelayProcess], past: Past, settings: Settings, own_valkey: Valkey, tmp_path: Path, seconds: float
 ) -> None:
     _crowd(past.present, past.user_ids, seconds=seconds / 4)
     ahead = len(accounts.numbered(past.present))
-    assert eventually(lambda: int(past.client.xlen(past.key)) >= ahead)
+    assert eventually(lambda: int(past.client.xlen(past.key)) >= ahead, seconds=30)
     for relay in relays:
         relay.kill()
     told_before = past.entries()
