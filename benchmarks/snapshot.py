@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from api import health
 from benchmarks.farms import fill, new_database
-from benchmarks.workers import Pools, measure, pending, working
+from benchmarks.workers import Pools, measure, pending, warm_up, working
 from domain import db
 
 USERS = 2_000
@@ -22,7 +22,7 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
     url = engine.url.render_as_string(hide_password=False)
     reader = db.engine(url, patience_seconds=None, name="nightly-report")
     with working(url, redis_url), Pools(engine) as pools:
-        measure(engine, pools, seconds=4)  # the worker starts
+        warm_up(engine)
         before = measure(engine, pools, seconds=seconds / 6)
         print(f"before: {before}", flush=True)  # noqa: T201
         with reader.connect().execution_options(isolation_level="REPEATABLE READ") as conn:

@@ -20,6 +20,8 @@ from domain.requests import Ask, Granted
 
 TTL = timedelta(minutes=10)
 ASKS = 10
+WARM_UP_SECONDS = 15.0
+SMALL = 500
 
 
 @contextlib.contextmanager
@@ -33,7 +35,8 @@ def working(database_url: str, redis_url: str) -> Iterator[None]:
         "BOTFARM_WORKER_PORT": "0",
         "BOTFARM_LOG_LEVEL": "ERROR",
     }
-    worker = subprocess.Popen([sys.executable, "-m", "worker"], env=environment)
+    # It complains of what is done to it.
+    worker = subprocess.Popen([sys.executable, "-m", "worker"], env=environment, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -101,6 +104,13 @@ def measure(engine: Engine, pools: Pools, *, seconds: float) -> Rates:
 def state(engine: Engine) -> epochs.State:
     with engine.begin() as conn:
         return epochs.read(conn)
+
+
+def warm_up(engine: Engine) -> None:
+    """Wait until the worker has numbered what came about while it started, or what it cannot keep up with grows."""
+    deadline = time.monotonic() + WARM_UP_SECONDS
+    while time.monotonic() < deadline and (state(engine).last_seq == 0 or pending(engine) > SMALL):
+        time.sleep(0.1)
 
 
 def pending(engine: Engine) -> int:
