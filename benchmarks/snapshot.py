@@ -22,7 +22,7 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
     url = engine.url.render_as_string(hide_password=False)
     reader = db.engine(url, patience_seconds=None, name="nightly-report")
     with working(url, redis_url), Pools(engine) as pools:
-        warm_up(engine)
+        warm_up(engine, publishing=True)
         before = measure(engine, pools, seconds=seconds / 6)
         print(f"before: {before}", flush=True)  # noqa: T201
         with reader.connect().execution_options(isolation_level="REPEATABLE READ") as conn:
@@ -34,7 +34,9 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
         last = rates[-1]
         print(  # noqa: T201
             f"after {seconds:.0f} s: pools {last.cycles / before.cycles:.2f}, "
-            f"relay {last.published / before.published:.2f} of before; {pending(engine)} changes without a number"
+            f"numbered {last.sequenced / before.sequenced:.2f} of before; "
+            f"published {last.published / last.sequenced:.2f} of what was numbered, "
+            f"{pending(engine)} changes wait for a number"
         )
         print(f"health: {told}")  # noqa: T201
         after = measure(engine, pools, seconds=seconds / 6)

@@ -106,10 +106,14 @@ def state(engine: Engine) -> epochs.State:
         return epochs.read(conn)
 
 
-def warm_up(engine: Engine) -> None:
-    """Wait until the worker has numbered what came about while it started, or what it cannot keep up with grows."""
+def warm_up(engine: Engine, *, publishing: bool) -> None:
+    """Wait until the worker has numbered, and put on the stream, what came about while it started; not for ever."""
     deadline = time.monotonic() + WARM_UP_SECONDS
-    while time.monotonic() < deadline and (state(engine).last_seq == 0 or pending(engine) > SMALL):
+    while time.monotonic() < deadline:
+        now = state(engine)
+        behind = pending(engine) + (now.last_seq - now.published_seq if publishing else 0)
+        if now.last_seq and behind < SMALL:
+            return
         time.sleep(0.1)
 
 
