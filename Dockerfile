@@ -36,6 +36,7 @@ COPY requirements requirements
 COPY standalone standalone
 COPY demo demo
 COPY benchmarks benchmarks
+COPY docs docs
 COPY tests tests
 RUN chmod -R u=rwX,go=rX . && python -m compileall -q standalone demo benchmarks
 

@@ -8,11 +8,11 @@ squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint
 everything := --extra standalone --extra demo --extra test --extra lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test long lint lock clean
+.PHONY: help up demo test long lint contracts lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
-		printf '  make %-6s  %s\n' "$$name" "$$text"; done
+		printf '  make %-9s  %s\n' "$$name" "$$text"; done
 
 up: ## start everything on this machine: embedded Postgres and Valkey, API, worker (ARGS="--help" lists options)
 	@sh .ci/install standalone
@@ -31,7 +31,7 @@ long: ## kill real processes for BOTFARM_CHAOS_SECONDS (300) instead of 8, try 2
 	BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} $(python) -m pytest -m chaos --timeout 0 $(ARGS)
 	BOTFARM_HYPOTHESIS=long $(python) -m pytest tests/line/test_machine.py --timeout 0 $(ARGS)
 
-lint: ## check style, types, import contracts, dependencies, migrations, Dockerfile and compose file
+lint: ## check style, types, import contracts, dependencies, contract, migrations, Dockerfile and compose file
 	@sh .ci/install dev
 	$(python) -m ruff check
 	$(python) -m ruff format --check
@@ -40,8 +40,13 @@ lint: ## check style, types, import contracts, dependencies, migrations, Dockerf
 	$(python) -m deptry . --no-ansi
 	.venv/bin/hadolint Dockerfile
 	$(python) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(python) .ci/contracts.py --check
 	@echo "squawk: the SQL of the migrations"
 	@sql=$$($(python) .ci/migrations.py) && echo "$$sql" | .venv/bin/squawk --pg-version 14 --assume-in-transaction $(squawk_exceptions)
+
+contracts: ## write docs/schemas and docs/asyncapi.yaml from domain/contracts
+	@sh .ci/install dev
+	$(python) .ci/contracts.py
 
 lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer versions)
 	@sh .ci/install dev

@@ -201,6 +201,13 @@ TABLE: Mapping[type[Refusal], Problem] = {
         lambda r: f"The events after this cursor are no longer kept: read on from {r.oldest}.",
         lambda r: {"oldest": r.oldest},
     ),
+    errors.HistoryTooOld: Problem(
+        410,
+        "history-too-old",
+        "Events are gone",
+        lambda r: f"The events that would tell are no longer kept: the oldest one is of {utc(r.since)}.",
+        lambda r: {"since": utc(r.since)},
+    ),
     errors.CursorUnknown: Problem(
         409,
         "cursor-unknown",

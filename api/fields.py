@@ -1,12 +1,14 @@
 """The kinds of values that callers may send."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
 METADATA_MOST_BYTES = 2_048
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 UNPRINTABLE = frozenset({"Cc", "Cs"})  # control characters, and halves of surrogate pairs that UTF-8 cannot hold
 
 
@@ -20,6 +22,13 @@ def _encodable(text: str) -> str:
     """A password may hold anything that can be stored and given back unchanged."""
     if any(unicodedata.category(character) == "Cs" for character in text):
         raise ValueError("must hold no lone surrogates")
+    return text
+
+
+def _rfc_3339(text: object) -> object:
+    """Pydantic alone would also take numbers, as seconds since 1970, and dates."""
+    if not isinstance(text, str) or not RFC_3339.fullmatch(text):
+        raise ValueError("must be a moment by RFC 3339, with its offset: 2026-11-24T10:00:00Z")
     return text
 
 
@@ -50,6 +59,7 @@ Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 Owner = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Metadata = Annotated[dict[Printable, Printable], AfterValidator(_small)]
 TtlSeconds = Annotated[int, Field(strict=True, ge=1, description="How long the lock lasts from now, in seconds")]
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 
 WaitSeconds = Annotated[int, Field(strict=True, ge=0, le=60, description="Wait in line so long, in seconds")]
 Priority = Annotated[int, Field(strict=True, ge=-100, le=100, description="In line: higher first, then older")]

@@ -11,12 +11,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine
 
-from domain import epochs, heartbeats, locks, log, outbox, schema
+from domain import epochs, heartbeats, locks, log, outbox, schema, sessions
 
 EVERY_SECONDS = 1.0
 STALE_SECONDS = 4.0  # a check that has said nothing for so long hangs
 BEAT_SECONDS = 5.0  # a part of the worker that was not seen for so long is down
 BACKLOG_SECONDS = 10.0
+OLD_SECONDS = 60.0  # a transaction that has been open for so long harms: see domain/sessions.py
 
 Status = Literal["ok", "degraded", "unavailable"]
 Figures = Mapping[str, Any]
@@ -57,7 +58,7 @@ class Monitor:
             "worker": _shown(database, "worker"),
             "outbox": _shown(database, "outbox"),
         }
-        if parts["postgres"]["status"] != "ok":
+        if parts["postgres"]["status"] == "down":
             return "unavailable", parts
         return ("ok" if all(part["status"] == "ok" for part in parts.values()) else "degraded"), parts
 
@@ -109,7 +110,24 @@ def broker(url: str) -> Callable[[], Figures]:
 
 
 def _postgres(conn: Connection) -> Figures:
-    return {"ok": True, "schema": schema.current(conn), "schema_current": schema.is_current(conn)}
+    return {
+        "ok": True,
+        "schema": schema.current(conn),
+        "schema_current": schema.is_current(conn),
+        **_oldest_transaction(conn),
+    }
+
+
+def _oldest_transaction(conn: Connection) -> Figures:
+    """Its age; once it harms, also whose it is, for somebody to end it."""
+    oldest = sessions.oldest_transaction(conn)
+    if oldest is None or oldest.seconds < OLD_SECONDS:
+        return {"oldest_transaction_seconds": _rounded(oldest.seconds) if oldest else None}
+    return {
+        "strained": True,
+        "oldest_transaction_seconds": _rounded(oldest.seconds),
+        "oldest_transaction": f"pid {oldest.pid}, application {oldest.application or 'unnamed'}",
+    }
 
 
 def _worker(conn: Connection) -> Figures:
@@ -146,5 +164,12 @@ def _rounded(seconds: float | None) -> float | None:
 def _shown(finding: Finding, part: str) -> dict[str, Any]:
     figures = dict(finding.figures.get(part, {}))
     ok = finding.ok and figures.pop("ok", False)
+    strained = figures.pop("strained", False)
     age = round(time.monotonic() - finding.at, 3)
-    return {"status": "ok" if ok else "down", "checked_seconds_ago": age, **figures}
+    return {"status": _status(ok=ok, strained=strained), "checked_seconds_ago": age, **figures}
+
+
+def _status(*, ok: bool, strained: bool) -> str:
+    if not ok:
+        return "down"
+    return "degraded" if strained else "ok"

@@ -10,6 +10,7 @@ from api.fields import (
     Labels,
     Login,
     Metadata,
+    Moment,
     Owner,
     Password,
     Printable,
@@ -171,6 +172,16 @@ class LimitQuery(Input):
 class HistoryQuery(Input):
     limit: Annotated[int, Field(ge=1, le=1_000)] = 100
     after: Annotated[str | None, Field(max_length=40, description="Events older than this cursor")] = None
+    at: Annotated[
+        Moment | None,
+        Field(description="RFC 3339: only the grant or renewal that held the user at this moment, or none"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if self.at is not None and self.after is not None:
+            raise ValueError("`at` asks for one moment and has no pages: leave out `after`")
+        return self
 
 
 class StreamQuery(Input):

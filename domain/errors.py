@@ -102,6 +102,14 @@ class CursorTooOld(Refusal):
 
 
 @dataclass(eq=False)
+class HistoryTooOld(Refusal):
+    """The events that would tell are gone; the oldest one kept is of `since`."""
+
+    user_id: UUID
+    since: datetime
+
+
+@dataclass(eq=False)
 class CursorUnknown(Refusal):
     """The cursor was never given out by this history: a rewound database, or another farm. `latest` is its end."""
 

@@ -1,9 +1,13 @@
 """What a worker does: each duty may be done at any time, by any number of processes, any number of times."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
-from sqlalchemy import Engine
+from psycopg2.errors import LockNotAvailable, QueryCanceled
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from domain import db, epochs, heartbeats, locks, log, partitions, requests
 from domain.cache import Cache
@@ -14,6 +18,9 @@ from worker.stream import Stream
 EXPIRE_LIMIT = 500
 # Longer than that of a lock change: nobody waits for an answer, and giving up would do the same work once more.
 PATIENCE_SECONDS = 15.0
+CLOSE_AFTER = timedelta(days=1)
+
+T = TypeVar("T")
 
 log_ = log.get(__name__)
 
@@ -61,14 +68,32 @@ class Duties:
 
     def retain(self) -> bool:
         """Make partitions ahead, drop what is too old, trim the stream. There is never more to do at once."""
-        with self.engine.begin() as conn:
-            made = partitions.make_ahead(conn)
-        with self.engine.begin() as conn:
-            dropped = partitions.drop_old(conn, keep=self.events_keep, keep_count=self.events_keep_count)
+        made = self._unless_busy(partitions.make_ahead)
+        closed = self._unless_busy(lambda conn: partitions.close_old(conn, after=CLOSE_AFTER))
+        dropped = self._unless_busy(
+            lambda conn: partitions.drop_old(conn, keep=self.events_keep, keep_count=self.events_keep_count)
+        )
         trimmed = self.relay.trim()
-        if made or dropped or trimmed:
-            log_.info("events_retained", made=len(made), dropped=len(dropped), trimmed=trimmed)
+        if made or closed or dropped or trimmed:
+            counts = {
+                "made": len(made or ()),
+                "closed": bool(closed),
+                "dropped": len(dropped or ()),
+                "trimmed": trimmed,
+            }
+            log_.info("events_retained", **counts)
         return False
+
+    def _unless_busy(self, work: Callable[[Connection], T]) -> T | None:
+        """Do it; None when that would hold up readers and relay, who may not be kept waiting: there is a next time."""
+        try:
+            with self.engine.begin() as conn:
+                return work(conn)
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | QueryCanceled):
+                raise
+            log_.warning("events_partition_busy", text=str(error.orig).strip().split("\n")[0])
+            return None
 
     def beat(self, part: str) -> None:
         """Say that this part is at work; the sequencing is the relay's sign of life for everybody."""

@@ -15,8 +15,16 @@ from api.outputs import BatchOut, UserOut
 from api.paths import BASE
 from api.principals import Caller
 from api.services import Provided
-from domain import events, user_changes, users
-from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserLocked, UserNotFound
+from domain import events, histories, user_changes, users
+from domain.errors import (
+    CursorMalformed,
+    HistoryTooOld,
+    LoginTaken,
+    Refusal,
+    SealingUnconfigured,
+    UserLocked,
+    UserNotFound,
+)
 from domain.snapshots import User
 from domain.user_changes import Change
 
@@ -115,12 +123,21 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
 
 @router.get(
     "/{user_id}/events",
-    summary="One user's history as CloudEvents, newest first",
-    responses=responses.describe(CursorMalformed),
+    summary="One user's history as CloudEvents, newest first; with `at`, who held it then",
+    description=(
+        "With `at` the list has one event at most: the grant (`botfarm.lock.acquired.v1`) or last renewal of the lock"
+        " that was in force at that moment, with `owner`, `token`, `locktime` and `expires_at` in its `data`. It is"
+        " empty when nobody held the user then, which is so from `expires_at` on even where `expired` was noted later."
+        " A moment still to come is answered as of now."
+    ),
+    responses=responses.describe(CursorMalformed, HistoryTooOld),
 )
 async def history(
     user_id: UUID, query: Annotated[HistoryQuery, Query()], request: Request, response: Response, services: Provided
 ) -> list[dict[str, Any]]:
+    if query.at is not None:
+        holding = await services.database.run(histories.holding, user_id=user_id, at=query.at)
+        return [] if holding is None else [events.cloudevent(holding)]
     found = await services.database.run(events.history, user_id=user_id, limit=query.limit, after=query.after)
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=str(found[-1].cursor))

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, Row, text
 from api.main import create_app
 from domain import db, outbox, requests
 from domain.settings import Settings
+from tests.api.cloudevents import faults_of_all
 from tests.api.servers import serving
 
 USERS = "/api/v1/users"
@@ -48,12 +49,16 @@ def next_of(answer: httpx.Response) -> str | None:
 
 @dataclass
 class Farm:
-    """`client` speaks to the served `app`; `engine` goes straight to its database."""
+    """`client` speaks to the served `app`; `engine` goes straight to its database.
+
+    A test that spoils its database, or leaves it out of reach, says so by `spoilt`.
+    """
 
     app: FastAPI
     settings: Settings
     client: httpx.Client
     engine: Engine
+    spoilt: bool = False
     callers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(32, thread_name_prefix="caller"))
 
     @property
@@ -158,11 +163,14 @@ class Farm:
 
 @contextlib.contextmanager
 def farming(settings: Settings) -> Iterator[Farm]:
-    """A farm with these settings, served until the end of the block."""
+    """A farm with these settings, served until the end of the block; then every event it ever told is looked at."""
     app = create_app(settings)
     engine = db.engine(settings.database_url, patience_seconds=30)
     with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         farm = Farm(app, settings, client, engine)
         yield farm
         farm.callers.shutdown()
+    if not farm.spoilt:
+        faults = faults_of_all(engine)
+        assert not faults, faults[:5]
     engine.dispose()

@@ -90,6 +90,7 @@ def test_an_app_that_commits_after_its_answer_would_be_found(served: Farm) -> No
 
     assert answer.is_success
     assert seen == before
+    served.spoilt = True
 
 
 @pytest.mark.parametrize("call", CALLS)

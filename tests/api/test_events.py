@@ -95,6 +95,17 @@ def test_an_event_of_another_form_would_be_found(farm: Farm, user_id: str, spoil
     assert faults({**event, **spoilt}) != []
 
 
+def test_a_farm_that_has_told_an_event_of_another_form_does_not_end_well(settings: Settings) -> None:
+    with pytest.raises(AssertionError, match=r"1-1 botfarm.user.created.v1: 'login' is a required property"):
+        _a_farm_with_an_event_without_login(settings)
+
+
+def _a_farm_with_an_event_without_login(settings: Settings) -> None:
+    with farming(settings) as farm:
+        farm.new_user()
+        farm.execute("UPDATE outbox SET data = data - 'login'")
+
+
 def test_no_event_holds_a_password_or_a_lease(served: Farm) -> None:
     user_id = str(served.new_user(password="s3cret")["id"])
     lease_id = served.acquire(user_id).json()["lease_id"]

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from sqlalchemy import Engine, text
 
 from api import health as checks
-from domain import epochs, heartbeats
+from domain import db, epochs, heartbeats
 from domain.schema import required
 from domain.settings import Settings
 from standalone.postgres import Postgres
@@ -177,3 +178,44 @@ def test_a_schema_newer_than_the_program_is_ready(served: Farm) -> None:
 
     assert eventually(lambda: health(served).json()["checks"]["postgres"].get("schema") == "9999")
     assert served.client.get("/readyz").status_code == 200
+
+
+def test_a_transaction_that_is_open_for_long_is_named_and_locking_goes_on(
+    served: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(served)
+    assert becomes(served, "ok")
+    assert "oldest_transaction" not in health(served).json()["checks"]["postgres"]
+    monkeypatch.setattr(checks, "OLD_SECONDS", 0.5)
+    reader = db.engine(served.settings.database_url, name="nightly-report")
+
+    with reader.connect() as conn:
+        pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        assert eventually(lambda: statuses(served)["postgres"] == "degraded")
+        work(served)
+        told = health(served)
+        user_id = served.new_user()["id"]
+        assert served.acquire(user_id).status_code == 200
+
+    assert told.status_code == 200
+    assert told.json()["status"] == "degraded"
+    assert told.json()["checks"]["postgres"]["oldest_transaction"] == f"pid {pid}, application nightly-report"
+    assert told.json()["checks"]["postgres"]["oldest_transaction_seconds"] >= 0.5
+    assert served.client.get("/readyz").status_code == 200
+    reader.dispose()
+    assert eventually(lambda: statuses(served)["postgres"] == "ok")
+
+
+def test_a_transaction_in_another_database_is_none_of_this_farms_concern(
+    served: Farm, admin_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "OLD_SECONDS", 0.2)
+    stranger = db.engine(admin_engine.url.render_as_string(hide_password=False), name="stranger")
+
+    with stranger.connect() as conn:
+        conn.execute(text("SELECT 1"))
+        time.sleep(1)
+        told = health(served).json()["checks"]["postgres"]
+
+    assert "oldest_transaction" not in told
+    stranger.dispose()

@@ -29,6 +29,7 @@ REFUSALS: list[Refusal] = [
     errors.LifetimeExceeded(SOMEBODY, SOME_DAY, 60.0),
     errors.CursorMalformed("x"),
     errors.CursorTooOld("1-1", "1-5"),
+    errors.HistoryTooOld(SOMEBODY, SOME_DAY),
     errors.CursorUnknown("9-9", "1-5"),
     errors.SealingUnconfigured(),
     errors.SealBroken(),

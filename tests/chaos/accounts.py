@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import redis
 from sqlalchemy import Engine, text
@@ -19,6 +20,13 @@ def committed(engine: Engine) -> list[Change]:
                UNION ALL SELECT event_id, user_id, lock_version FROM outbox"""
     with engine.begin() as conn:
         return [Change(str(row.event_id), str(row.user_id), row.lock_version) for row in conn.execute(text(query))]
+
+
+def granted(engine: Engine) -> set[UUID]:
+    """The leases that some event says were granted."""
+    query = "SELECT lease_id FROM events WHERE type = 'botfarm.lock.acquired.v1'"
+    with engine.begin() as conn:
+        return set(conn.execute(text(query)).scalars())
 
 
 def versions(engine: Engine) -> dict[str, int]:
@@ -49,5 +57,9 @@ def is_ours(entry_id: str, fields: Mapping[str, str]) -> Entry | None:
     """The entry, if it has the field that relays write."""
     if "e" not in fields:
         return None
-    told = json.loads(fields["e"])
-    return Entry(entry_id, told["id"], told["partitionkey"], told["lockversion"], fields["e"])
+    return entry_of(entry_id, fields["e"])
+
+
+def entry_of(cursor: str, body: str) -> Entry:
+    told = json.loads(body)
+    return Entry(cursor, told["id"], told["partitionkey"], told["lockversion"], body)

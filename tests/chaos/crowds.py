@@ -22,7 +22,10 @@ MOST_SECONDS_OPEN = 0.03
 
 @dataclass
 class Crowd:
-    """`changes` counts those that were committed, by the writers themselves."""
+    """`changes` counts those that were committed, by the writers themselves.
+
+    `taken` and `undone` are the leases of grants that were committed, and of those that were rolled back.
+    """
 
     engine: Engine
     user_ids: Sequence[UUID]
@@ -30,6 +33,8 @@ class Crowd:
     failures: list[Exception] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
     changes: int = 0
+    taken: set[UUID] = field(default_factory=set)
+    undone: set[UUID] = field(default_factory=set)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, count: int) -> None:
@@ -58,7 +63,10 @@ class Crowd:
         chosen = dice.sample(list(self.user_ids), 3)
         with self.engine.connect() as conn:
             grants = _acquire(conn, chosen)
-            if not self._end(conn, dice, changes=len(grants)):
+            committed = self._end(conn, dice, changes=len(grants))
+            leases = self.taken if committed else self.undone
+            leases.update(grant.lease_id for grant in grants if not grant.again)
+            if not committed:
                 return
         with self.engine.connect() as conn:
             # All at once: only one statement locks the users in the order that keeps transactions from deadlock.

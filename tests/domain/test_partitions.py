@@ -1,5 +1,8 @@
 """Partitions of events: there before they are needed, gone as a whole, and never in anybody's way."""
 
+import itertools
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -7,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from domain import events, partitions
+from domain import epochs, events, partitions
 from domain.errors import CursorTooOld
 from domain.events import Filter
 from domain.partitions import Partition
@@ -166,7 +169,132 @@ def test_dropping_gives_up_soon_when_somebody_reads_for_long_and_is_done_later(n
     with new_farm.engine.begin() as reader:
         reader.execute(text("SELECT count(*) FROM events"))
 
-        with pytest.raises(OperationalError, match="lock timeout"):
+        with pytest.raises(OperationalError, match=r"lock timeout|statement timeout"):
             drop(new_farm)
 
     assert drop(new_farm) == [FIRST]
+
+
+DAY = timedelta(days=1)
+
+
+def close(farm: Farm) -> Partition | None:
+    return farm.do(lambda conn: partitions.close_old(conn, after=DAY))
+
+
+def test_a_partition_that_is_a_day_old_ends_at_the_last_number_and_the_next_one_goes_on(new_farm: Farm) -> None:
+    write(new_farm, 1, age=timedelta(days=1, seconds=1))
+    write(new_farm, 2)
+    reach(new_farm, last_seq=2)
+
+    following = close(new_farm)
+
+    assert following == Partition("events_p0000000000000000003", 3, MILLION + 1)
+    assert new_farm.do(partitions.known) == [Partition(FIRST.name, 1, 3), following, SECOND]
+    write(new_farm, 3)
+    read = new_farm.do(lambda conn: conn.execute(text("SELECT tableoid::regclass::text FROM events ORDER BY seq")))
+    assert list(read.scalars()) == [FIRST.name, FIRST.name, following.name]
+
+
+def test_a_partition_is_closed_once_a_day(new_farm: Farm) -> None:
+    write(new_farm, 1, age=2 * DAY)
+    reach(new_farm, last_seq=1)
+
+    first, second = close(new_farm), close(new_farm)
+    write(new_farm, 2, age=2 * DAY)
+    reach(new_farm, last_seq=2)
+    third = close(new_farm)
+
+    assert (first, second) == (Partition("events_p0000000000000000002", 2, MILLION + 1), None)
+    assert third == Partition("events_p0000000000000000003", 3, MILLION + 1)
+
+
+def test_a_partition_that_is_younger_than_a_day_or_empty_is_left_open(new_farm: Farm) -> None:
+    assert close(new_farm) is None
+
+    write(new_farm, 1, age=timedelta(hours=23))
+    reach(new_farm, last_seq=1)
+
+    assert close(new_farm) is None
+    assert new_farm.do(partitions.known) == [FIRST, SECOND]
+
+
+def test_a_closed_partition_has_its_indexes_and_is_dropped_when_its_time_is_over(new_farm: Farm) -> None:
+    write(new_farm, 1, age=31 * DAY)
+    reach(new_farm, last_seq=1)
+    following = close(new_farm)
+    assert following is not None
+    write(new_farm, 2)
+    write(new_farm, 3)
+    reach(new_farm, last_seq=3)
+
+    assert drop(new_farm) == [Partition(FIRST.name, 1, 2)]
+    assert new_farm.do(events.oldest_seq) == 2
+    indexes = text("SELECT count(*) FROM pg_indexes WHERE tablename = :name")
+    assert new_farm.do(lambda conn: conn.execute(indexes, {"name": following.name}).scalar_one()) == 2
+
+
+def test_closing_and_the_relay_take_turns(new_farm: Farm) -> None:
+    """The relay is in the middle of a batch: closing waits, and the batch is in the partition that ends with it."""
+    write(new_farm, 1, age=2 * DAY)
+    reach(new_farm, last_seq=1)
+    with ThreadPoolExecutor(1) as pool, new_farm.engine.connect() as relay:
+        epochs.lock(relay)
+        relay.execute(WRITE, {"seq": 2, "age": timedelta(0)})
+        relay.execute(text("UPDATE relay_state SET last_seq = 2"))
+        closing = pool.submit(close, new_farm)
+        new_farm.await_waiting()
+        relay.commit()
+
+    assert closing.result() == Partition("events_p0000000000000000003", 3, MILLION + 1)
+
+
+def test_closing_gives_up_soon_when_somebody_reads_for_long_and_is_done_later(new_farm: Farm) -> None:
+    write(new_farm, 1, age=2 * DAY)
+    reach(new_farm, last_seq=1)
+    with new_farm.engine.begin() as reader:
+        reader.execute(text("SELECT count(*) FROM events"))
+
+        started = time.monotonic()
+        with pytest.raises(OperationalError, match=r"lock timeout|statement timeout"):
+            close(new_farm)
+        assert time.monotonic() - started < 2
+        write(new_farm, 2)  # nobody was left in the way
+        reach(new_farm, last_seq=2)
+
+    assert close(new_farm) is not None
+
+
+def test_a_reader_and_a_relay_at_full_speed_notice_nothing_of_partitions_that_close(new_farm: Farm) -> None:
+    """Numbers go on without a gap, and no reader ever misses one that it has seen."""
+    write(new_farm, 1, age=2 * DAY)
+    reach(new_farm, last_seq=1)
+    stopping = threading.Event()
+    failures: list[str] = []
+
+    def relay() -> None:
+        while not stopping.is_set():
+            with new_farm.engine.begin() as conn:
+                seq = epochs.lock(conn).last_seq + 1
+                conn.execute(WRITE, {"seq": seq, "age": 2 * DAY})
+                conn.execute(text("UPDATE relay_state SET last_seq = :seq"), {"seq": seq})
+
+    def reader() -> None:
+        seen = 0
+        while not stopping.is_set():
+            row = new_farm.do(lambda conn: conn.execute(text("SELECT count(*), max(seq) FROM events")).one())
+            if row[0] != row[1] or row[1] < seen:
+                failures.append(f"{row} after {seen}")
+            seen = row[1]
+
+    with ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(relay), pool.submit(reader)]
+        closed = [close(new_farm) for _ in range(20)]
+        stopping.set()
+        for future in work:
+            future.result()
+
+    assert not failures
+    assert sum(partition is not None for partition in closed) > 5
+    known = new_farm.do(partitions.known)
+    assert all(before.end_seq == after.first_seq for before, after in itertools.pairwise(known))

@@ -1,15 +1,22 @@
 """Partitions ahead, old events gone, nothing dropped that is not on the stream."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from domain import partitions
 from domain.settings import Settings
 from domain.tables import relay_state
 from worker.duties import Duties, open_duties
+
+OLD = text("""
+INSERT INTO events (seq, epoch, event_id, type, data, occurred_at)
+SELECT seq, 1, gen_random_uuid(), 'botfarm.user.created.v1', '{}', clock_timestamp() - interval '25 hours'
+FROM generate_series(1, 2) AS seq
+""")
 
 
 @pytest.fixture
@@ -60,3 +67,29 @@ def test_retention_may_be_run_any_number_of_times(engine: Engine, duties: Duties
     assert duties.retain() is False
 
     assert _first_seqs(engine) == once
+
+
+def test_retention_keeps_nobody_waiting_for_a_reader_that_takes_long(engine: Engine, duties: Duties) -> None:
+    _set(engine, last_seq=1_500_000, published_seq=1_500_000)
+    with engine.begin() as reader:
+        reader.execute(text("SELECT count(*) FROM events"))
+
+        began = time.monotonic()
+        duties.retain()
+
+        assert time.monotonic() - began < 3
+        assert _first_seqs(engine) == [1, 1_000_001, 2_000_001, 3_000_001]
+
+    duties.retain()
+
+    assert _first_seqs(engine) == [1_000_001, 2_000_001, 3_000_001]
+
+
+def test_retention_closes_a_partition_that_is_a_day_old(engine: Engine, duties: Duties) -> None:
+    with engine.begin() as conn:
+        conn.execute(OLD)
+    _set(engine, last_seq=2, published_seq=2)
+
+    duties.retain()
+
+    assert _first_seqs(engine) == [1, 3, 1_000_001, 2_000_001]
