@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -18,6 +18,7 @@ from api.health import Monitor
 from api.hints import Hints
 from api.metrics import Metrics
 from domain import log
+from domain.addresses import Network
 from domain.cache import Cache
 from domain.errors import Refusal
 from domain.sealing import KeyRing
@@ -87,6 +88,7 @@ class Services:
     policy: LockPolicy
     monitor: Monitor
     metrics: Metrics
+    webhook_networks: Sequence[Network] = ()
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 

@@ -7,7 +7,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-SECRET_FIELDS = frozenset({"password", "password_sealed", "lease_id", "key", "authorization"})
+SECRET_FIELDS = frozenset({"password", "password_sealed", "secret", "lease_id", "key", "authorization"})
 
 
 def configure(*, level: str, style: str) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine
 
-from domain import db, epochs, heartbeats, locks, log, partitions, requests
+from domain import db, epochs, heartbeats, locks, log, partitions, requests, webhooks
 from domain.cache import Cache
 from worker import metrics, sightings
 from worker.relay import Relay
@@ -65,6 +65,8 @@ class Duties:
             made = partitions.make_ahead(conn)
         with self.engine.begin() as conn:
             dropped = partitions.drop_old(conn, keep=self.events_keep, keep_count=self.events_keep_count)
+        with self.engine.begin() as conn:
+            webhooks.prune(conn)
         trimmed = self.relay.trim()
         if made or dropped or trimmed:
             log_.info("events_retained", made=len(made), dropped=len(dropped), trimmed=trimmed)
