@@ -12,9 +12,14 @@ Network = IPv4Network | IPv6Network
 
 UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are the IPv4 address really meant
-# Addresses in which others hide: 6to4 and Teredo, whose relays would unwrap them. Python's lists of what is global
-# have changed between versions, so these are named here.
-WRAPPED = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
+# Named here, for Python's own lists of what is global have changed between versions: addresses in which others hide
+# (6to4 and Teredo, whose relays would unwrap them), and those of protocols, which are no hosts.
+NO_HOSTS = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("2002::/16"),
+    IPv6Network("2001::/32"),
+)
 
 
 def permitted(address: str, *, allowed: Sequence[Network]) -> bool:
@@ -40,8 +45,8 @@ def named_privately(host: str, *, allowed: Sequence[Network]) -> bool:
 
 
 def _public(address: IPv4Address | IPv6Address) -> bool:
-    if isinstance(address, IPv4Address):
-        return address.is_global and not address.is_multicast
     if address in NAT64:
         return _public(IPv4Address(address.packed[-4:]))
-    return address in UNICAST and address.is_global and not any(address in network for network in WRAPPED)
+    if address.version == UNICAST.version and address not in UNICAST:
+        return False
+    return address.is_global and not address.is_multicast and not any(address in network for network in NO_HOSTS)

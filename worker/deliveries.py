@@ -69,6 +69,7 @@ class Deliverer:
     ring: KeyRing
     outbound: Outbound
     tip: Tip = field(default_factory=Tip)
+    linger_seconds: float = LINGER_SECONDS
 
     def deliver(self, *, webhook_id: UUID, claim: UUID) -> None:
         """Exchange the claim and send, as long as the receiver is quick and nobody else wants the thread.
@@ -111,10 +112,10 @@ class Sender:
 
     def send_all(self) -> None:
         """Send until there is nothing more, or the run has to end; then let the webhook go."""
-        tip = self._deliverer.tip
+        tip, linger = self._deliverer.tip, self._deliverer.linger_seconds
         try:
             while (run := self._look()) is not None and self._send(run) and self._may_go_on():
-                if run.caught_up and not tip.beyond(self._position, seconds=LINGER_SECONDS):
+                if run.caught_up and not tip.beyond(self._position, seconds=linger):
                     break
         except CursorTooOld:
             self._disable("cursor-too-old")

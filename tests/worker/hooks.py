@@ -80,4 +80,4 @@ class Hooks:
 
 def hooks_on(engine: Engine, ring: KeyRing, **outbound: Any) -> Hooks:
     guarded = Outbound(**{"allowed": LOOPBACK, "timeout_seconds": 1.0, **outbound})
-    return Hooks(engine, ring, Deliverer(engine=engine, ring=ring, outbound=guarded))
+    return Hooks(engine, ring, Deliverer(engine=engine, ring=ring, outbound=guarded, linger_seconds=0))

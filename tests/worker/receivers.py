@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,11 +135,19 @@ def garbage(handler: Handler) -> None:
     handler.close_connection = True
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that break off are what is tested."""
+
+
 @contextlib.contextmanager
-def receiving(behave: Behaviour = answering(204)) -> Iterator[Receiver]:  # noqa: B008  -- it has no state
-    receiver = Receiver(behave)
+def receiving(behave: Behaviour | None = None, *, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """A receiver that listens, over TLS with a context; it answers 204 unless told otherwise."""
+    receiver = Receiver(behave or answering(204))
     handler = type("Handler", (Handler,), {"receiver": receiver})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = Server(("127.0.0.1", 0), handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = True
     server.block_on_close = False
     receiver.port = server.server_address[1]
