@@ -43,7 +43,7 @@ class WebhookIn(Input):
     user_id: UUID | None = None
     project_id: UUID | None = None
     env: Slug | None = None
-    after: Cursor = "latest"
+    after: Annotated[Cursor | None, Field(description="Begin after it; null is the oldest event kept")] = "latest"
 
 
 class WebhookPatch(Input):

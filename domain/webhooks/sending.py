@@ -27,12 +27,13 @@ DELIVERED = text("""
 WITH moved AS (
     UPDATE webhooks SET seq = :seq, attempt = 0, troubled = :troubled,
         claimed_until = clock_timestamp() + make_interval(secs => :seconds)
-    WHERE id = :id AND claim = :token RETURNING id
+    WHERE id = :id AND claim = :token RETURNING id, updated_at
+), noted AS (
+    INSERT INTO webhook_deliveries
+        (webhook_id, event_id, seq, kind, attempt, requested_at, status, error, latency_ms, answer)
+    SELECT id, :event_id, :seq, :kind, :attempt, :requested_at, :status, :error, :latency_ms, :answer FROM moved
 )
-INSERT INTO webhook_deliveries
-    (webhook_id, event_id, seq, kind, attempt, requested_at, status, error, latency_ms, answer)
-SELECT id, :event_id, :seq, :kind, :attempt, :requested_at, :status, :error, :latency_ms, :answer FROM moved
-RETURNING id
+SELECT updated_at = :seen AS unchanged FROM moved
 """)
 RELEASE = text("""
 UPDATE webhooks SET claim = NULL, claimed_until = NULL, seq = greatest(seq, :seq) WHERE id = :id AND claim = :token
@@ -103,7 +104,8 @@ def start(conn: Connection, *, webhook_id: UUID, claim: UUID) -> UUID | None:
 def look(conn: Connection, *, webhook_id: UUID, token: UUID, after_seq: int = 0) -> Run | None:
     """What there is to be sent after the cursor, or after `after_seq` if that is further; None when the token is lost.
 
-    A webhook that is not active is sent only what was asked for again. Raises CursorTooOld.
+    A webhook that is not active, or waits for its next try, is sent only what was asked for again.
+    Raises CursorTooOld.
     """
     held = select(webhooks).where(webhooks.c.id == webhook_id, webhooks.c.claim == token)
     row = conn.execute(held).one_or_none()
@@ -112,7 +114,7 @@ def look(conn: Connection, *, webhook_id: UUID, token: UUID, after_seq: int = 0)
     now, seq = clocks.now(conn), max(row.seq, after_seq)
     found: Sequence[Event] = ()
     looked, caught_up = seq, True
-    if row.status == "active":
+    if row.status == "active" and row.next_attempt_at <= now:
         by = Filter(row.types, row.user_id, row.project_id, row.env)
         page = events.read(conn, after=str(events.at(conn, seq=seq)), limit=PAGE, by=by)
         found, looked, caught_up = page.events, page.looked.seq, page.caught_up
@@ -133,9 +135,13 @@ def look(conn: Connection, *, webhook_id: UUID, token: UUID, after_seq: int = 0)
 
 
 def delivered(conn: Connection, run: Run, *, event: Event, failures: int, outcome: Outcome, troubled: bool) -> bool:
-    """Note the delivery and move the cursor to its event. False when the token is lost: then nothing is noted."""
-    more = {"id": run.webhook_id, "token": run.token, "troubled": troubled, "seconds": TOKEN_SECONDS}
-    return conn.execute(DELIVERED, _noted(event, failures, outcome) | more).one_or_none() is not None
+    """Note the delivery and move the cursor to its event; whether the run may go on as it is.
+
+    It may not when the webhook was changed since, and when the token is lost; then nothing is noted either.
+    """
+    own = {"id": run.webhook_id, "token": run.token, "seen": run.seen}
+    more = {**own, "troubled": troubled, "seconds": TOKEN_SECONDS}
+    return bool(conn.execute(DELIVERED, _noted(event, failures, outcome) | more).scalar_one_or_none())
 
 
 def failed(conn: Connection, run: Run, *, event: Event, failures: int, outcome: Outcome) -> str | None:

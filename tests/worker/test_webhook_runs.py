@@ -107,15 +107,9 @@ def test_pausing_stops_after_the_delivery_in_flight_and_resuming_goes_on_behind_
     farm: Farm, hooks: Hooks, receiver: Receiver
 ) -> None:
     webhook_id = hooks.create(receiver.url)
-    farm.change(1)
-    hooks.claim()
-    lapse(hooks)
+    farm.change(3)
 
-    def pause() -> None:
-        farm.change(2)
-        hooks.change(webhook_id, status="paused")
-
-    meanwhile(hooks, receiver, pause)
+    meanwhile(hooks, receiver, lambda: hooks.change(webhook_id, status="paused"))
     hooks.turn()
     paused = list(receiver.seqs)
     hooks.change(webhook_id, status="active")
@@ -255,6 +249,39 @@ def test_sending_again_in_vain_is_noted_and_not_repeated(farm: Farm, hooks: Hook
     assert receiver.seqs == [1, 1]
     assert [(d.kind, d.status) for d in hooks.deliveries(webhook_id)] == [("first", 204), ("again", 410)]
     assert (hooks.get(webhook_id).status, hooks.get(webhook_id).attempt) == ("active", 0)
+
+
+def test_sending_again_does_not_hasten_what_waits_for_its_next_try(
+    farm: Farm, hooks: Hooks, receiver: Receiver
+) -> None:
+    webhook_id = hooks.create(receiver.url)
+    farm.change(1)
+    hooks.turn()
+    receiver.behave = answering(500)
+    farm.change(1)
+    hooks.turn()
+    waiting = hooks.get(webhook_id)
+    ask_again(hooks, webhook_id, 0)
+
+    hooks.turn()
+
+    assert receiver.seqs == [1, 2, 1]
+    assert hooks.get(webhook_id) == waiting
+
+
+def test_a_rotation_in_the_middle_of_a_backlog_holds_from_the_next_delivery_on(
+    farm: Farm, hooks: Hooks, receiver: Receiver
+) -> None:
+    webhook_id = hooks.create(receiver.url)
+    farm.change(3)
+    new: list[str] = []
+
+    meanwhile(hooks, receiver, lambda: new.append(rotate(hooks, webhook_id, overlap=timedelta(0))))
+    hooks.turn()
+
+    assert receiver.seqs == [1, 2, 3]
+    for secret, received in zip([hooks.secrets[webhook_id], *new * 2], receiver.received, strict=True):
+        Webhook(secret).verify(received.body, received.headers)
 
 
 def test_receivers_in_trouble_have_their_own_places_and_leave_the_others_theirs(
