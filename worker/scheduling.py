@@ -1,12 +1,15 @@
 """The scheduling of webhooks: who has something to be sent is claimed and handed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from sqlalchemy import Engine
 
 from domain import epochs, webhooks
-from domain.webhooks import Claim
+from domain.webhooks import Claim, Stretch
 from worker.deliveries import Tip
+
+REMEMBERED_MOST = 10_000
 
 
 class Scheduling:
@@ -16,14 +19,17 @@ class Scheduling:
         self._engine = engine
         self._tip = tip
         self._enqueue = enqueue
+        self._known = dict[UUID, Stretch]()  # what need not be looked at again; to forget it costs one more look
 
     def __call__(self) -> bool:
         """One look. Never asks for another at once: what was claimed now is not free then."""
         with self._engine.begin() as conn:
             seq = epochs.read(conn).last_seq
-            due = webhooks.due(conn)
-            for stretch in due.skips:
-                webhooks.skip(conn, stretch=stretch)
+            due = webhooks.due(conn, known=list(self._known.values()))
+            for stretch in due.vain:
+                if stretch.long:
+                    webhooks.skip(conn, stretch=stretch)
+        self._remember(due.vain)
         self._tip.tell(seq=seq, crowded=due.crowded)
         if due.wanted:
             with self._engine.begin() as conn:
@@ -31,3 +37,8 @@ class Scheduling:
             for claim in claims:
                 self._enqueue(claim)
         return False
+
+    def _remember(self, vain: Sequence[Stretch]) -> None:
+        if len(self._known) > REMEMBERED_MOST:
+            self._known.clear()  # webhooks that were deleted leave theirs behind
+        self._known |= {stretch.webhook_id: stretch for stretch in vain}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -13,7 +14,7 @@ CLAIM_SECONDS = 5.0  # so long may a claim lie in a queue before it is taken for
 # yet to give one. So receivers that hang fill their own places only, however many they are.
 SOUND_MOST = 32
 TROUBLED_MOST = 16
-SKIP_AT_LEAST = 500  # moving a cursor is a write: over fewer events than that, looking once more is cheaper
+SKIP_AT_LEAST = 500  # moving a cursor is a write: over fewer events than that, it is enough to remember the look
 
 FREE = "(w.claimed_until IS NULL OR w.claimed_until < (SELECT clock_timestamp()))"
 
@@ -29,16 +30,22 @@ WITH tip AS MATERIALIZED (
     FROM webhooks w WHERE NOT {FREE}
 ), asked AS MATERIALIZED (
     SELECT DISTINCT webhook_id FROM webhook_deliveries WHERE latency_ms IS NULL
-), looked AS MATERIALIZED (
-    SELECT w.*, a.webhook_id IS NOT NULL AS again, least(w.seq + :ahead, (SELECT last_seq FROM tip)) AS up_to,
+), known AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:seqs AS bigint[]), CAST(:up_tos AS bigint[]),
+        CAST(:changes AS timestamptz[])) AS k (id, seq, up_to, updated_at)
+), begun_at AS MATERIALIZED (
+    SELECT w.*, a.webhook_id IS NOT NULL AS again, greatest(w.seq, k.up_to) AS begin,
         w.status = 'active' AND w.next_attempt_at <= (SELECT clock_timestamp())
-            AND w.seq < (SELECT last_seq FROM tip) AS behind
+            AND greatest(w.seq, k.up_to) < (SELECT last_seq FROM tip) AS behind
     FROM webhooks w LEFT JOIN asked a ON a.webhook_id = w.id
+        LEFT JOIN known k ON k.id = w.id AND k.seq = w.seq AND k.updated_at = w.updated_at
     WHERE {FREE}
+), looked AS MATERIALIZED (
+    SELECT *, least(begin + :ahead, (SELECT last_seq FROM tip)) AS up_to FROM begun_at
 ), judged AS MATERIALIZED (
-    SELECT w.id, w.troubled, w.seq, w.up_to, w.next_attempt_at,
+    SELECT w.id, w.troubled, w.seq, w.up_to, w.updated_at, w.next_attempt_at,
         w.again OR w.seq < (SELECT seq FROM begun) OR EXISTS (
-            SELECT FROM events e WHERE e.seq > w.seq AND e.seq <= w.up_to
+            SELECT FROM events e WHERE e.seq > w.begin AND e.seq <= w.up_to
                 AND (w.types = '{{}}' OR e.type = ANY (w.types))
                 AND (w.user_id IS NULL OR e.user_id = w.user_id)
                 AND (w.project_id IS NULL OR e.data ->> 'project_id' = w.project_id::text)
@@ -48,9 +55,9 @@ WITH tip AS MATERIALIZED (
 ), ranked AS (
     SELECT *, row_number() OVER (PARTITION BY wanted, troubled ORDER BY next_attempt_at, id) AS place FROM judged
 )
-SELECT r.id, r.seq, r.up_to, r.wanted, r.troubled, r.place <= CASE WHEN r.troubled THEN :troubled_most - p.troubled
-    ELSE :sound_most - p.sound END AS room
-FROM ranked r, places p WHERE r.wanted OR r.up_to - r.seq >= :skip ORDER BY r.next_attempt_at
+SELECT r.id, r.seq, r.up_to, r.updated_at, r.wanted, r.troubled,
+    r.place <= CASE WHEN r.troubled THEN :troubled_most - p.troubled ELSE :sound_most - p.sound END AS room
+FROM ranked r, places p ORDER BY r.next_attempt_at
 """)
 CLAIM = text(f"""
 WITH free AS MATERIALIZED (
@@ -70,32 +77,42 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Skip:
-    """A stretch of events of which none is for this webhook."""
+class Stretch:
+    """Events after the cursor of which none is for this webhook, as it was when it was last changed."""
 
     webhook_id: UUID
     seq: int
     up_to: int
+    updated_at: datetime
+
+    @property
+    def long(self) -> bool:
+        return self.up_to - self.seq >= SKIP_AT_LEAST
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Webhooks to be claimed, those whose cursor may just move on, and whether any that answers well lacks room."""
+    """Webhooks to be claimed, what was looked at in vain, and whether any that answers well lacks room."""
 
     wanted: Sequence[UUID]
-    skips: Sequence[Skip]
+    vain: Sequence[Stretch]
     crowded: bool
 
 
-def due(conn: Connection) -> Due:
-    """A look that locks nothing."""
-    bounds = {"ahead": LOOK_AHEAD, "skip": SKIP_AT_LEAST, "troubled_most": TROUBLED_MOST, "sound_most": SOUND_MOST}
-    found = conn.execute(DUE, bounds).all()
+def due(conn: Connection, *, known: Sequence[Stretch] = ()) -> Due:
+    """A look that locks nothing, and passes over the stretches that are known from earlier looks."""
+    bounds = {"ahead": LOOK_AHEAD, "troubled_most": TROUBLED_MOST, "sound_most": SOUND_MOST}
+    seen = {
+        "ids": [stretch.webhook_id for stretch in known],
+        "seqs": [stretch.seq for stretch in known],
+        "up_tos": [stretch.up_to for stretch in known],
+        "changes": [stretch.updated_at for stretch in known],
+    }
+    found = conn.execute(DUE, bounds | seen).all()
     wanted = [row for row in found if row.wanted]
-    skips = [Skip(row.id, row.seq, row.up_to) for row in found if not row.wanted]
-    return Due(
-        [row.id for row in wanted if row.room], skips, crowded=any(not row.room and not row.troubled for row in wanted)
-    )
+    vain = [Stretch(row.id, row.seq, row.up_to, row.updated_at) for row in found if not row.wanted]
+    crowded = any(not row.room and not row.troubled for row in wanted)
+    return Due([row.id for row in wanted if row.room], vain, crowded)
 
 
 def claim(conn: Connection, *, wanted: Sequence[UUID]) -> Sequence[Claim]:
@@ -104,6 +121,6 @@ def claim(conn: Connection, *, wanted: Sequence[UUID]) -> Sequence[Claim]:
     return [Claim(row.id, row.claim) for row in rows]
 
 
-def skip(conn: Connection, *, stretch: Skip) -> None:
+def skip(conn: Connection, *, stretch: Stretch) -> None:
     """Move the cursor over the stretch, unless somebody sends from there by now."""
     conn.execute(SKIP, {"id": stretch.webhook_id, "seq": stretch.seq, "up_to": stretch.up_to})
