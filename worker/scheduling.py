@@ -1,5 +1,6 @@
 """The scheduling of webhooks: who has something to be sent is claimed and handed on."""
 
+import time
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from domain.webhooks import Claim, Stretch
 from worker.deliveries import Tip
 
 REMEMBERED_MOST = 10_000
+QUIET_SECONDS = 0.25  # without a new event, so often for retries whose time has come and whatever people have done
 
 
 class Scheduling:
@@ -19,17 +21,21 @@ class Scheduling:
         self._engine = engine
         self._tip = tip
         self._enqueue = enqueue
+        self._seq, self._look_at = -1, 0.0
         self._known = dict[UUID, Stretch]()  # what need not be looked at again; to forget it costs one more look
 
     def __call__(self) -> bool:
         """One look. Never asks for another at once: what was claimed now is not free then."""
         with self._engine.begin() as conn:
             seq = epochs.read(conn).last_seq
+            if seq == self._seq and time.monotonic() < self._look_at:
+                return False
             due = webhooks.due(conn, known=list(self._known.values()))
             for stretch in due.vain:
                 if stretch.long:
                     webhooks.skip(conn, stretch=stretch)
         self._remember(due.vain)
+        self._seq, self._look_at = seq, time.monotonic() + (0 if due.wanted else QUIET_SECONDS)
         self._tip.tell(seq=seq, crowded=due.crowded)
         if due.wanted:
             with self._engine.begin() as conn:

@@ -33,6 +33,7 @@ class Queue:
             while outbox.sequence(conn):
                 pass
         self.claims.clear()
+        self.scheduling._look_at = 0  # as if a moment had passed
         assert self.scheduling() is False
         return [claim.webhook_id for claim in self.claims]
 
@@ -81,6 +82,20 @@ def test_a_cursor_is_moved_over_a_long_stretch_without_a_match_and_left_over_a_s
 
     assert short == 0
     assert hooks.get(webhook_id).cursor.seq == 601
+
+
+def test_without_a_new_event_a_retry_is_found_a_moment_later(farm: Farm, hooks: Hooks, queue: Queue) -> None:
+    webhook_id = hooks.create(URL, by=Filter(env="prod"))
+    farm.change(1)
+    queue.turn()
+    hooks.change(webhook_id, env="stage")
+
+    at_once = queue.scheduling(), list(queue.claims)
+    time.sleep(0.3)
+    queue.scheduling()
+
+    assert at_once == (False, [])
+    assert [claim.webhook_id for claim in queue.claims] == [webhook_id]
 
 
 def test_a_queue_that_is_away_leaves_claims_that_lapse(farm: Farm, hooks: Hooks) -> None:
