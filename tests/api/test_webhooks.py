@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
+import httpx
 import pytest
 
 from domain.settings import Settings
 from tests.api.farms import NOBODY, Farm, farming, next_of
+from tests.api.servers import ApiProcess, eventually
 
 HOOKS = "/api/v1/webhooks"
 URL = "https://hooks.example.org/in?tenant=7"
@@ -299,3 +301,16 @@ def test_negative_numbers_and_words_are_no_deliveries(farm: Farm) -> None:
     }
 
     assert statuses == {422}
+
+
+def test_no_log_line_of_the_api_holds_a_secret_or_a_url(process: ApiProcess) -> None:
+    process.start()
+    with httpx.Client(base_url=process.url, timeout=30) as client:
+        made = client.post(f"{HOOKS}/", json={"url": URL}).json()
+        rotated = client.post(f"{HOOKS}/{made['id']}/rotate_secret").json()
+        refused = client.post(f"{HOOKS}/", json={"url": "https://user:hunter2@example.org/"})
+
+        assert eventually(lambda: process.said().count("/webhooks/") >= 3)
+        assert refused.status_code == 422
+        for secret in (made["secret"][6:], rotated["secret"][6:], "tenant=7", "hunter2"):
+            assert secret not in process.said() + refused.text
