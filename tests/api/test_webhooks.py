@@ -10,24 +10,8 @@ import pytest
 
 from domain.settings import Settings
 from tests.api.farms import NOBODY, Farm, farming, next_of
+from tests.api.hooks import HOOKS, URL, make, slug
 from tests.api.servers import ApiProcess, eventually
-
-HOOKS = "/api/v1/webhooks"
-URL = "https://hooks.example.org/in?tenant=7"
-DELIVER = """
-INSERT INTO webhook_deliveries (webhook_id, event_id, seq, kind, attempt, requested_at, status, latency_ms, answer)
-SELECT :id, event_id, seq, 'first', 1, now(), 200, 12, 'fine' FROM events ORDER BY seq
-"""
-
-
-def make(farm: Farm, **body: Any) -> dict[str, Any]:
-    answer = farm.client.post(f"{HOOKS}/", json={"url": URL, **body})
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
-
-
-def slug(answer: Any) -> str:
-    return str(answer.json()["type"]).removeprefix("urn:botfarm:problem:")
 
 
 def test_a_new_webhook_shows_its_secret_this_once(farm: Farm) -> None:
@@ -212,41 +196,6 @@ def test_webhooks_are_listed_in_pages(served: Farm) -> None:
     assert sorted(listed) == sorted(made)
 
 
-def test_deliveries_are_listed_newest_first_in_pages_and_one_is_asked_for_again(served: Farm) -> None:
-    webhook_id = make(served)["id"]
-    for _ in range(3):
-        served.new_user()
-    served.publish()
-    served.execute(DELIVER, id=webhook_id)
-    first = served.client.get(f"{HOOKS}/{webhook_id}/deliveries", params={"limit": 2})
-    second = served.client.get(next_of(first) or "")
-    told = [*first.json(), *second.json()]
-
-    again = served.client.post(f"{HOOKS}/{webhook_id}/deliveries/{told[2]['id']}/send_again")
-
-    assert [delivery["cursor"] for delivery in told] == ["1-3", "1-2", "1-1"]
-    assert (told[0]["status"], told[0]["latency_ms"], told[0]["answer"], told[0]["kind"]) == (200, 12, "fine", "first")
-    assert again.status_code == 202
-    assert (again.json()["kind"], again.json()["event_id"]) == ("again", told[2]["event_id"])
-    assert (again.json()["status"], again.json()["latency_ms"]) == (None, None)
-
-
-def test_what_cannot_be_sent_again_is_refused(served: Farm) -> None:
-    webhook_id, other_id = make(served)["id"], make(served)["id"]
-    served.new_user()
-    served.publish()
-    served.execute(DELIVER, id=webhook_id)
-    (delivery,) = served.client.get(f"{HOOKS}/{webhook_id}/deliveries").json()
-    path = f"deliveries/{delivery['id']}/send_again"
-    foreign = served.client.post(f"{HOOKS}/{other_id}/{path}")
-    served.execute("DELETE FROM events")
-
-    gone = served.client.post(f"{HOOKS}/{webhook_id}/{path}")
-
-    assert (foreign.status_code, slug(foreign)) == (404, "delivery-not-found")
-    assert (gone.status_code, slug(gone)) == (410, "event-gone")
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -265,20 +214,6 @@ def test_a_webhook_that_is_not_there_is_404(farm: Farm, method: str, path: str) 
     assert (answer.status_code, slug(answer)) == (404, "webhook-not-found")
 
 
-def test_a_deleted_webhook_is_gone_with_its_deliveries(served: Farm) -> None:
-    webhook_id = make(served)["id"]
-    served.new_user()
-    served.publish()
-    served.execute(DELIVER, id=webhook_id)
-
-    deleted = served.client.delete(f"{HOOKS}/{webhook_id}")
-
-    assert deleted.status_code == 204
-    assert served.client.get(f"{HOOKS}/{webhook_id}").status_code == 404
-    with served.engine.begin() as conn:
-        assert conn.exec_driver_sql("SELECT count(*) FROM webhook_deliveries").scalar_one() == 0
-
-
 @pytest.fixture
 def keyless(settings: Settings) -> Iterator[Farm]:
     with farming(settings.model_copy(update={"secret_keys_file": None})) as farm:
@@ -290,17 +225,6 @@ def test_without_a_sealing_key_the_reason_is_told(keyless: Farm) -> None:
 
     assert (answer.status_code, slug(answer)) == (409, "sealing-unconfigured")
     assert "BOTFARM_SECRET_KEYS_FILE" in answer.json()["detail"]
-
-
-def test_negative_numbers_and_words_are_no_deliveries(farm: Farm) -> None:
-    webhook_id = make(farm)["id"]
-
-    statuses = {
-        farm.client.post(f"{HOOKS}/{webhook_id}/deliveries/{delivery}/send_again").status_code
-        for delivery in ("0", "-1", "x", str(2**63))
-    }
-
-    assert statuses == {422}
 
 
 def test_no_log_line_of_the_api_holds_a_secret_or_a_url(process: ApiProcess) -> None:

@@ -1,6 +1,7 @@
 """Webhooks of a test farm, and the delivering of what is due, without loops, queue or threads."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
@@ -12,6 +13,7 @@ from domain import outbox, webhooks
 from domain.events import Filter
 from domain.sealing import KeyRing
 from domain.webhooks import Claim, Delivery, NewWebhook, Webhook
+from tests.worker.receivers import Handler, Receiver
 from worker.deliveries import Deliverer
 from worker.outbound import Outbound
 
@@ -82,3 +84,17 @@ class Hooks:
 def hooks_on(engine: Engine, ring: KeyRing, **outbound: Any) -> Hooks:
     guarded = Outbound(**{"allowed": LOOPBACK, "timeout_seconds": 1.0, **outbound})
     return Hooks(engine, ring, Deliverer(engine=engine, ring=ring, outbound=guarded, linger_seconds=0))
+
+
+def meanwhile(hooks: Hooks, receiver: Receiver, act: Callable[[], object]) -> None:
+    """Do something while the first event is in flight: when the receiver has it, and before it answers."""
+    acted = threading.Event()
+
+    def behave(handler: Handler) -> None:
+        if not acted.is_set():
+            acted.set()
+            act()
+        handler.answer(200)
+
+    receiver.behave = behave
+    hooks.turn()
