@@ -68,6 +68,24 @@ def test_a_claim_that_comes_twice_or_late_starts_nothing(farm: Farm, hooks: Hook
     assert receiver.seqs == [1]
 
 
+def test_a_claim_that_comes_again_while_it_is_at_work_starts_nothing(
+    farm: Farm, hooks: Hooks, receiver: Receiver
+) -> None:
+    hooks.create(receiver.url)
+    farm.change(2)
+    (claim,) = hooks.claim()
+
+    def behave(handler: Handler) -> None:
+        hooks.deliverer.deliver(webhook_id=claim.webhook_id, claim=claim.claim)
+        handler.answer(200)
+
+    receiver.behave = behave
+    hooks.deliverer.deliver(webhook_id=claim.webhook_id, claim=claim.claim)
+
+    assert receiver.seqs == [1, 2]
+    assert max(received.in_flight for received in receiver.received) == 1
+
+
 def test_a_run_whose_token_was_taken_notes_nothing(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
     webhook_id = hooks.create(receiver.url)
     farm.change(2)
