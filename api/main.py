@@ -21,7 +21,7 @@ from api.hints import Hints
 from api.hot import HotPaths
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
-from api.routes import events, locks, operations, pools, requests, stats, users
+from api.routes import events, locks, operations, pools, requests, stats, users, webhooks
 from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
 from domain import db, sealing
@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.services = services = _services(settings)
     errors.install(app)
-    for module in (pools, users, locks, requests, events, stats, operations, docs):
+    for module in (pools, users, locks, requests, events, webhooks, stats, operations, docs):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(BodyLimit)
@@ -124,6 +124,7 @@ def _services(settings: Settings) -> Services:
         metrics=metrics,
         engines=engines,
         streams=Streams(database, tailer, metrics.streams),
+        webhook_networks=settings.webhook_allow_networks,
         stopping=stopping,
     )
 

@@ -20,6 +20,7 @@ from api.health import Monitor
 from api.hints import Hints
 from api.metrics import Metrics
 from domain import log
+from domain.addresses import Network
 from domain.cache import Cache
 from domain.errors import Refusal
 from domain.sealing import KeyRing
@@ -94,6 +95,7 @@ class Services:
     metrics: Metrics
     engines: Sequence[Engine]
     streams: Streams
+    webhook_networks: Sequence[Network] = ()
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 

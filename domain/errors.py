@@ -118,7 +118,7 @@ class CursorUnknown(Refusal):
 
 
 class SealingUnconfigured(Refusal):
-    """A password cannot be stored because no sealing key is configured."""
+    """A password or a webhook's secret cannot be stored because no sealing key is configured."""
 
 
 class SealBroken(Refusal):
@@ -187,3 +187,27 @@ class RequestIdReused(Refusal):
 @dataclass(eq=False)
 class RequestNotFound(Refusal):
     request_id: UUID
+
+
+@dataclass(eq=False)
+class WebhookNotFound(Refusal):
+    webhook_id: UUID
+
+
+@dataclass(eq=False)
+class DeliveryNotFound(Refusal):
+    delivery_id: int
+
+
+@dataclass(eq=False)
+class EventGone(Refusal):
+    """The event of that delivery is no longer kept."""
+
+    event_id: UUID
+
+
+@dataclass(eq=False)
+class AddressForbidden(Refusal):
+    """Webhooks must not be sent to this host: it is, or resolves to, an address that is not public."""
+
+    host: str

@@ -131,6 +131,12 @@ def find(conn: Connection, *, seq: int) -> Event | None:
     return None if row is None else _of_row(row)
 
 
+def find_same(conn: Connection, *, seq: int, event_id: UUID) -> Event | None:
+    """The event of that number if it is that very one: after a rewind a number may name another."""
+    found = find(conn, seq=seq)
+    return found if found is not None and found.event_id == event_id else None
+
+
 def history(conn: Connection, *, user_id: UUID, limit: int, after: str | None = None) -> Sequence[Event]:
     """One user's events, newest first, those older than the cursor `after`. Raises CursorMalformed."""
     statement = _pictures().where(events.c.user_id == user_id).order_by(events.c.lock_version.desc()).limit(limit)
@@ -146,6 +152,11 @@ def oldest_seq(conn: Connection) -> int | None:
 def at(conn: Connection, *, seq: int) -> Cursor:
     """The cursor of `seq`; 0 is the place before the first event."""
     return Cursor(epochs.of_seq(conn, seq=seq), seq)
+
+
+def locate(conn: Connection, *, after: str | None) -> Cursor:
+    """The place that `after` names, as `read` would begin at; raises as it does."""
+    return _start(conn, after=after, last_seq=epochs.read(conn).last_seq)
 
 
 def _start(conn: Connection, *, after: str | None, last_seq: int) -> Cursor:

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 GATHER_SECONDS = 0.02
 _ENCODER = json.JSONEncoder(default=repr)  # made once: json.dumps would make one a line
-SECRET_FIELDS = frozenset({"password", "password_sealed", "lease_id", "key", "authorization"})
+SECRET_FIELDS = frozenset({"password", "password_sealed", "secret", "lease_id", "key", "authorization"})
 
 
 def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None) -> None:

@@ -3,10 +3,11 @@
 import ipaddress
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
     events_keep_count: Annotated[int, Field(ge=1)] = 50_000_000
     stream_keep_count: Annotated[int, Field(ge=1_000)] = 1_000_000
 
+    webhook_allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
 
@@ -65,6 +68,11 @@ class Settings(BaseSettings):
         if url.drivername not in POSTGRES_DRIVERS:
             raise ValueError(f"must be a postgresql:// URL, not {url.drivername}://")
         return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+
+    @field_validator("webhook_allow_networks", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _default_ttl_fits(self) -> Self:

@@ -1,8 +1,10 @@
-"""The duties of the loops, for whoever wants one done now. All may run twice, late, or never."""
+"""The duties of the loops, for whoever wants one done now. All may run twice, late, or never; so may a delivery."""
+
+from uuid import UUID
 
 import dramatiq
 
-from worker.broker import broker, duties
+from worker.broker import WEBHOOKS, broker, deliverer, duties
 
 QUEUE = "botfarm"
 
@@ -25,3 +27,9 @@ def sweep_line() -> None:
 @dramatiq.actor(broker=broker, queue_name=QUEUE)
 def retention_once() -> None:
     duties.retain()
+
+
+# Never tried again by dramatiq: a claim that came to nothing lapses, and the webhook is claimed anew.
+@dramatiq.actor(broker=broker, queue_name=WEBHOOKS, actor_name="deliver", max_retries=0)
+def deliver(webhook_id: str, claim: str) -> None:
+    deliverer.deliver(webhook_id=UUID(webhook_id), claim=UUID(claim))

@@ -14,11 +14,17 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
+from domain import db, sealing
 from domain.settings import Settings
-from worker.duties import open_duties
+from domain.webhooks import Claim
+from worker.deliveries import Deliverer
+from worker.duties import PATIENCE_SECONDS, open_duties
 from worker.loops import Loops, loops_of
+from worker.outbound import Outbound
+from worker.scheduling import Scheduling
 
 TIMEOUT_SECONDS = 5.0
+WEBHOOKS = "webhooks"  # the queue of deliveries
 
 
 def client(url: str) -> redis.Redis:
@@ -48,6 +54,12 @@ def _middleware(loops: Loops) -> list[Middleware]:
     ]
 
 
+def _enqueue(claim: Claim) -> None:
+    """Hand the claim to whoever has a thread free. Raises when Redis is away: then it lapses."""
+    arguments = str(claim.webhook_id), str(claim.claim)
+    broker.enqueue(dramatiq.Message(WEBHOOKS, "deliver", arguments, {}, {}))
+
+
 settings = Settings()
 duties = open_duties(
     database_url=settings.database_url,
@@ -57,7 +69,12 @@ duties = open_duties(
     events_keep=timedelta(days=settings.events_keep_days),
     events_keep_count=settings.events_keep_count,
 )
-loops = loops_of(duties)
+deliverer = Deliverer(
+    engine=db.engine(settings.database_url, pool_size=8, patience_seconds=PATIENCE_SECONDS, name="botfarm-webhooks"),
+    ring=sealing.load(text=settings.secret_keys, file=settings.secret_keys_file),
+    outbound=Outbound(allowed=settings.webhook_allow_networks),
+)
+loops = loops_of(duties, scheduling=Scheduling(duties.engine, deliverer.tip, enqueue=_enqueue))
 broker = RedisBroker(  # type: ignore[no-untyped-call]
     client=client(settings.redis_url),
     namespace=f"{settings.redis_prefix}dramatiq",

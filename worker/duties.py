@@ -9,7 +9,7 @@ from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from domain import db, epochs, heartbeats, locks, log, partitions, requests
+from domain import db, epochs, heartbeats, locks, log, partitions, requests, webhooks
 from domain.cache import Cache
 from worker import metrics, sightings
 from worker.relay import Relay
@@ -73,6 +73,7 @@ class Duties:
         dropped = self._unless_busy(
             lambda conn: partitions.drop_old(conn, keep=self.events_keep, keep_count=self.events_keep_count)
         )
+        self._unless_busy(webhooks.prune)
         trimmed = self.relay.trim()
         if made or closed or dropped or trimmed:
             counts = {

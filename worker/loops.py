@@ -128,16 +128,22 @@ class Loops(Middleware):
             loop.join(seconds=max(0.0, deadline - time.monotonic()))
 
 
-def loops_of(duties: Duties) -> Loops:
-    """The loops over all duties. Sequencing and publishing are two, so that Redis never keeps the numbers waiting."""
+def loops_of(duties: Duties, *, scheduling: Callable[[], bool] | None = None) -> Loops:
+    """The loops over all duties. Sequencing and publishing are two, so that Redis never keeps the numbers waiting.
+
+    `scheduling`, when given, is that of webhooks.
+    """
 
     def sequence() -> bool:
         more = duties.sequence()
         if more:
             publishing.kick()
+            for loop in webhooks:
+                loop.kick()
         return more
 
     publishing = Loop("publishing", work=duties.publish, pause_seconds=POLL_SECONDS, beat=duties.beat)
+    webhooks = [Loop("webhooks", work=scheduling, pause_seconds=POLL_SECONDS, beat=duties.beat)] if scheduling else []
     return Loops(
         [
             Loop("sequencing", work=sequence, pause_seconds=POLL_SECONDS, beat=duties.beat),
@@ -145,5 +151,6 @@ def loops_of(duties: Duties) -> Loops:
             Loop("expiry", work=duties.expire, pause_seconds=SWEEP_SECONDS, beat=duties.beat),
             Loop("line", work=duties.sweep_line, pause_seconds=LINE_SECONDS, beat=duties.beat),
             Loop("retention", work=duties.retain, pause_seconds=RETENTION_SECONDS, beat=duties.beat),
+            *webhooks,
         ]
     )

@@ -18,3 +18,15 @@ FOREIGN = Counter("botfarm_stream_foreign_entries", "Entries that no relay had w
 EXPIRED = Counter("botfarm_locks_expired", "Lapsed locks that were tidied away")
 RECLAIMED = Counter("botfarm_line_grants_reclaimed", "Grants of the waiting line that nobody fetched, taken back")
 LOOP_FAILURES = Counter("botfarm_loop_failures", "Turns of a loop that failed", ["loop"])
+WEBHOOK_DELIVERIES = Counter(
+    "botfarm_webhook_deliveries",
+    "Tries: delivered, refused, gone, timeout, unreachable, bad-answer, forbidden-address",
+    ["outcome"],
+)
+WEBHOOK_LATENCY = Histogram(
+    "botfarm_webhook_request_seconds", "From a webhook's request to its answer", buckets=LATENCY_BUCKETS
+)
+WEBHOOK_AGE = Histogram(
+    "botfarm_change_to_webhook_seconds", "From the change to its being acknowledged", buckets=LATENCY_BUCKETS
+)
+WEBHOOKS_DISABLED = Counter("botfarm_webhooks_disabled", "Webhooks that were disabled, by reason", ["reason"])

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine
 
-from domain import epochs, heartbeats, locks, outbox
+from domain import epochs, heartbeats, locks, outbox, webhooks
 
 EVERY_SECONDS = 1.0
 STALE_SECONDS = 3.5  # a probe that has said nothing for so long hangs
@@ -67,6 +67,7 @@ def postgres(engine: Engine) -> Callable[[], Figures]:
             state = epochs.read(conn)
             pending, oldest_seconds = outbox.backlog(conn)
             lapsed, _ = locks.lapsed(conn)
+            hooks = webhooks.figures(conn)
             return {
                 "epoch": state.epoch,
                 "last_seq": state.last_seq,
@@ -74,6 +75,11 @@ def postgres(engine: Engine) -> Callable[[], Figures]:
                 "outbox_pending": pending,
                 "outbox_oldest_seconds": oldest_seconds or 0.0,
                 "locks_lapsed": lapsed,
+                "webhooks_active": hooks.active,
+                "webhooks_failing": hooks.failing,
+                "webhooks_paused": hooks.paused,
+                "webhooks_disabled": hooks.disabled,
+                "webhooks_lag": hooks.lag,
                 "heartbeats": heartbeats.ages(conn),
             }
 

@@ -11,10 +11,15 @@ from types import FrameType
 import dramatiq
 
 from domain import log
+from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
 from worker import lifeline
+from worker.deliveries import Tip
 from worker.loops import Loops
 
-THREADS = 2
+# A thread for every claim that there may be on webhooks, so that none waits behind receivers that hang, and two more.
+THREADS = SOUND_MOST + TROUBLED_MOST + 2
+# An idle queue is looked at so often: it is the time that a first event for a webhook waits.
+IDLE_MILLISECONDS = 200
 LOOK_SECONDS = 0.1
 STOP_MILLISECONDS = 2_000  # for threads, then consumers; with the loops' 3 s below the supervisor's patience
 
@@ -39,17 +44,18 @@ def main(lifeline_fileno: int) -> int:
     from worker import actors, broker  # noqa: F401, PLC0415  -- reads the settings, and declares the actors
 
     log.configure(level=broker.settings.log_level, style=broker.settings.log_format)
-    return run(broker.broker, loops=broker.loops, signals=signals)
+    return run(broker.broker, loops=broker.loops, signals=signals, tip=broker.deliverer.tip)
 
 
-def run(broker: dramatiq.Broker, *, loops: Loops, signals: Signals) -> int:
+def run(broker: dramatiq.Broker, *, loops: Loops, signals: Signals, tip: Tip) -> int:
     """Work until told to stop, exit code 0, or until a thread has died, exit code 1."""
-    worker = dramatiq.Worker(broker, worker_threads=THREADS)
+    worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=IDLE_MILLISECONDS)
     broker.emit_after("process_boot")  # the time limit's clock starts with it
     worker.start()
     log_.info("worker_process_started")
     while not signals.stopping and (sound := _sound(worker, loops)):
         time.sleep(LOOK_SECONDS)
+    tip.stop()
     worker.stop(timeout=STOP_MILLISECONDS)
     log_.info("worker_process_stopped")
     return 0 if signals.stopping or sound else 1

@@ -17,8 +17,8 @@ from prometheus_client.registry import Collector
 
 from worker.probes import Finding, Probe
 
-LOOPS = ("sequencing", "publishing", "expiry", "line", "retention")
-NEEDS_REDIS = "publishing"
+LOOPS = ("sequencing", "publishing", "expiry", "line", "retention", "webhooks")
+NEED_REDIS = {"publishing", "webhooks"}
 BEAT_SECONDS = 5.0  # a loop that was not at work for so long is down
 SILENT_CLIENT_SECONDS = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,6 +29,11 @@ GAUGES = {
     "outbox_pending": ("botfarm_outbox_pending", "Changes that wait for their number"),
     "outbox_oldest_seconds": ("botfarm_outbox_oldest_seconds", "Age of the oldest change that waits"),
     "locks_lapsed": ("botfarm_locks_lapsed", "Lapsed locks that nobody has tidied yet"),
+    "webhooks_active": ("botfarm_webhooks_active", "Webhooks that are sent events"),
+    "webhooks_failing": ("botfarm_webhooks_failing", "Active webhooks whose next event was tried in vain"),
+    "webhooks_paused": ("botfarm_webhooks_paused", "Webhooks that somebody has paused"),
+    "webhooks_disabled": ("botfarm_webhooks_disabled_now", "Webhooks that are disabled"),
+    "webhooks_lag": ("botfarm_webhooks_lag", "Events that the active webhook furthest behind has yet to be sent"),
 }
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -68,7 +73,7 @@ class Report:
             "postgres": _shown(database),
             "redis": _shown(broker),
         }
-        if not processes.pids or database.figures is None or set(late) - {NEEDS_REDIS}:
+        if not processes.pids or database.figures is None or set(late) - NEED_REDIS:
             return "unavailable", checks
         return ("ok" if all(check["status"] == "ok" for check in checks.values()) else "degraded"), checks
 

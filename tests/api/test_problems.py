@@ -41,6 +41,10 @@ REFUSALS: list[Refusal] = [
     errors.RequestEnded(SOMEBODY),
     errors.RequestIdReused(SOMEBODY),
     errors.RequestNotFound(SOMEBODY),
+    errors.WebhookNotFound(SOMEBODY),
+    errors.DeliveryNotFound(7),
+    errors.EventGone(SOMEBODY),
+    errors.AddressForbidden("localhost"),
     errors.DatabaseUnavailable(),
     errors.Overloaded(),
 ]

@@ -90,8 +90,12 @@ def test_migrations_and_model_make_the_same_database_to_the_last_detail(
 
 
 def test_numbers_are_not_hoarded_by_sessions(shared_engine: Engine) -> None:
-    """Neither those of the outbox, whose order within a user counts, nor the places in line."""
-    assert catalog(shared_engine, "sequences") == {("outbox_id_seq", 1, 1), ("lock_requests_place", 1, 1)}
+    """Not those of the outbox, whose order within a user counts, nor the places in line, nor the deliveries."""
+    assert catalog(shared_engine, "sequences") == {
+        ("outbox_id_seq", 1, 1),
+        ("lock_requests_place", 1, 1),
+        ("webhook_deliveries_id_seq", 1, 1),
+    }
 
 
 def test_an_empty_database_is_at_no_revision_and_not_current(empty_engine: Engine) -> None:

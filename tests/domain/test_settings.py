@@ -162,3 +162,17 @@ def test_only_a_loopback_address_counts_as_one(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("BOTFARM_HOST", host)
 
     assert Settings().loopback is loopback
+
+
+def test_networks_for_webhooks_are_named_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOTFARM_WEBHOOK_ALLOW_NETWORKS", " 10.1.0.0/16, fd00:1::/32,")
+
+    assert [str(network) for network in Settings().webhook_allow_networks] == ["10.1.0.0/16", "fd00:1::/32"]
+
+
+@pytest.mark.parametrize("value", ["10.1.0.1/16", "example.org", "10.1.0.0/16;10.2.0.0/16"])
+def test_what_is_no_network_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("BOTFARM_WEBHOOK_ALLOW_NETWORKS", value)
+
+    with pytest.raises(ValidationError, match="webhook_allow_networks"):
+        Settings()

@@ -6,6 +6,8 @@ from sqlalchemy import Engine
 
 from domain.sealing import KeyRing
 from tests.worker.farms import Farm, Outsider
+from tests.worker.hooks import Hooks, hooks_on
+from tests.worker.receivers import Receiver, receiving
 from worker.relay import Relay
 from worker.stream import Stream
 
@@ -45,3 +47,18 @@ def make_relay(engine: Engine, stream: Stream) -> MakeRelay:
 @pytest.fixture
 def relay(make_relay: MakeRelay) -> Relay:
     return make_relay()
+
+
+@pytest.fixture
+def hooks(engine: Engine, ring: KeyRing) -> Iterator[Hooks]:
+    """Webhooks whose receivers may be on loopback, and have a second to answer."""
+    hooks = hooks_on(engine, ring)
+    yield hooks
+    hooks.deliverer.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """One that answers 204 until it is told otherwise."""
+    with receiving() as receiver:
+        yield receiver

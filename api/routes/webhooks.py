@@ -1,0 +1,161 @@
+"""Webhooks: receivers that are sent the events; a worker sends them."""
+
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api import responses
+from api.paths import BASE
+from api.services import Provided, Services
+from api.webhook_forms import (
+    DeliveriesQuery,
+    DeliveryOut,
+    ResumeIn,
+    RotateIn,
+    SecretWebhookOut,
+    WebhookIn,
+    WebhookOut,
+    WebhookPatch,
+    WebhooksQuery,
+    host,
+)
+from domain import addresses, webhooks
+from domain.errors import (
+    AddressForbidden,
+    CursorMalformed,
+    CursorTooOld,
+    CursorUnknown,
+    DeliveryNotFound,
+    EventGone,
+    SealingUnconfigured,
+    WebhookNotFound,
+)
+from domain.events import Filter
+
+DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+
+router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
+
+
+@router.post(
+    "/",
+    status_code=201,
+    summary="Create a webhook; its secret is shown this once",
+    responses=responses.describe(AddressForbidden, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown),
+)
+@router.post("", status_code=201, include_in_schema=False)
+async def create(body: WebhookIn, response: Response, services: Provided) -> SecretWebhookOut:
+    url = str(body.url)
+    _require_public(services, url)
+    by = Filter(body.types, body.user_id, body.project_id, body.env)
+    new = webhooks.NewWebhook(url, body.description, by, body.after)
+    webhook, secret = await services.database.run(webhooks.create, new=new, ring=services.ring)
+    response.headers["Location"] = f"{BASE}/webhooks/{webhook.id}"
+    return SecretWebhookOut.of(webhook, secret=secret)
+
+
+@router.get("/", summary="List webhooks", responses=responses.describe())
+@router.get("", include_in_schema=False)
+async def find(
+    query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided
+) -> list[WebhookOut]:
+    found = await services.database.run(webhooks.find, limit=query.limit, after=query.after)
+    if len(found) == query.limit:
+        response.headers["Link"] = _next(request, after=found[-1].id)
+    return [WebhookOut.of(webhook) for webhook in found]
+
+
+@router.get("/{webhook_id}", summary="One webhook", responses=responses.describe(WebhookNotFound))
+async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
+    return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id))
+
+
+@router.patch(
+    "/{webhook_id}",
+    summary="Change a webhook, pause it, or set it active again where it stands",
+    responses=responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
+)
+async def change(webhook_id: UUID, body: WebhookPatch, services: Provided) -> WebhookOut:
+    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    if body.url is not None:
+        _require_public(services, str(body.url))
+    return WebhookOut.of(await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields))
+
+
+@router.delete(
+    "/{webhook_id}",
+    status_code=204,
+    summary="Delete a webhook with all that is known of its deliveries",
+    responses=responses.describe(WebhookNotFound),
+)
+async def remove(webhook_id: UUID, services: Provided) -> Response:
+    await services.database.run(webhooks.remove, webhook_id=webhook_id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{webhook_id}/resume",
+    summary="Set a webhook active where it stands, or after a cursor",
+    responses=responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
+)
+async def resume(webhook_id: UUID, services: Provided, body: ResumeIn | None = None) -> WebhookOut:
+    after = body.after if body else None
+    return WebhookOut.of(await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after))
+
+
+@router.post(
+    "/{webhook_id}/rotate_secret",
+    summary="A new secret, shown this once; the old one signs too for a while",
+    responses=responses.describe(WebhookNotFound, SealingUnconfigured),
+)
+async def rotate_secret(webhook_id: UUID, services: Provided, body: RotateIn | None = None) -> SecretWebhookOut:
+    overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
+    webhook, secret = await services.database.run(
+        webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap
+    )
+    return SecretWebhookOut.of(webhook, secret=secret)
+
+
+@router.get(
+    "/{webhook_id}/deliveries",
+    summary="What was sent and what came of it, newest first",
+    responses=responses.describe(WebhookNotFound),
+)
+async def deliveries(
+    webhook_id: UUID,
+    query: Annotated[DeliveriesQuery, Query()],
+    request: Request,
+    response: Response,
+    services: Provided,
+) -> list[DeliveryOut]:
+    found = await services.database.run(
+        webhooks.find_deliveries, webhook_id=webhook_id, limit=query.limit, after=query.after
+    )
+    if len(found) == query.limit:
+        response.headers["Link"] = _next(request, after=found[-1].id)
+    return [DeliveryOut.of(delivery) for delivery in found]
+
+
+@router.post(
+    "/{webhook_id}/deliveries/{delivery_id}/send_again",
+    status_code=202,
+    summary="Send that event once more, whatever the webhook's status; its cursor stays",
+    responses=responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
+)
+async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided) -> DeliveryOut:
+    asked = await services.database.run(webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id)
+    return DeliveryOut.of(asked)
+
+
+def _require_public(services: Services, url: str) -> None:
+    """What a URL says by itself is refused at once; what its name stands for is judged at every connection."""
+    if addresses.named_privately(host(url), allowed=services.webhook_networks):
+        raise AddressForbidden(host(url))
+
+
+def _next(request: Request, *, after: object) -> str:
+    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
+    return f'<{request.url.path}?{urlencode([*parameters, ("after", str(after))])}>; rel="next"'

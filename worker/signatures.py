@@ -1,0 +1,34 @@
+"""A webhook's request: the event as CloudEvents JSON, signed as Standard Webhooks 1.0 says.
+
+While a rotation overlaps there is a signature of each secret, and a receiver is content with the one it can verify.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
+
+from domain import events
+from domain.events import Event
+
+MEDIA_TYPE = "application/cloudevents+json"
+ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
+def body(event: Event) -> str:
+    return ENCODER.encode(events.cloudevent(event))
+
+
+def headers(event: Event, *, content: str, secrets: Sequence[str], moment: datetime) -> Mapping[str, str]:
+    """The headers that go with the content, sent at that moment. The id is the event's: it tells repeats apart."""
+    message_id = str(event.event_id)
+    moment = moment.astimezone(UTC)  # the library takes any clock reading for one of UTC
+    signatures = [Webhook(secret).sign(message_id, moment, content) for secret in secrets]
+    return {
+        "Content-Type": MEDIA_TYPE,
+        "User-Agent": "botfarm",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
