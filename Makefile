@@ -26,10 +26,11 @@ test: ## run the tests on two processes (ARGS="-k lease" picks some)
 	@sh .ci/install dev
 	@exec $(python) -m pytest -n 2 --dist worksteal $(ARGS)
 
-long: ## kill real processes for BOTFARM_CHAOS_SECONDS (300) instead of 8, try 2,000 histories of the line instead of 200
+long: ## 5 minutes of chaos instead of 8 s, 2,000 histories of the line instead of 200, 10 minutes of fuzzing instead of 1
 	@sh .ci/install dev
 	BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} $(python) -m pytest -m chaos --timeout 0 $(ARGS)
 	BOTFARM_HYPOTHESIS=long $(python) -m pytest tests/line/test_machine.py --timeout 0 $(ARGS)
+	BOTFARM_FUZZ_SECONDS=$${BOTFARM_FUZZ_SECONDS:-600} $(python) -m pytest tests/fuzz --timeout 0 $(ARGS)
 
 lint: ## check style, types, import contracts, dependencies, contract, migrations, Dockerfile and compose file
 	@sh .ci/install dev

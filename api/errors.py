@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api import request_ids
+from api import paths, request_ids
 from api.timestamps import utc
 from domain import errors, log
 from domain.errors import Refusal
@@ -279,7 +279,12 @@ def install(app: FastAPI) -> None:
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
-    return answer_to(error, instance=request.url.path)
+    answered = answer_to(error, instance=request.url.path)
+    if answered.status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = paths.documented(request)
+        if methods:  # RFC 9110 wants all that the path takes, and each route knows its own alone
+            answered.headers["Allow"] = ", ".join(sorted(methods)).upper()
+    return answered
 
 
 def answer_to(error: Exception, *, instance: str) -> JSONResponse:

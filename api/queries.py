@@ -1,9 +1,9 @@
 """Query parameters nobody declared are refused: a misspelt filter must not silently match everything."""
 
-from typing import Any
-
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+
+from api import paths
 
 
 async def refuse_unknown(request: Request) -> None:
@@ -20,8 +20,5 @@ async def refuse_unknown(request: Request) -> None:
 
 
 def _declared(request: Request) -> set[str]:
-    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    template = request.scope["route"].path_format.rstrip("/")
-    operations = [item for path, item in paths.items() if path.rstrip("/") == template]
-    operation = operations[0].get(request.method.lower(), {}) if operations else {}
+    operation = paths.documented(request).get(request.method.lower(), {})
     return {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}

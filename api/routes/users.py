@@ -29,7 +29,7 @@ from domain.snapshots import User
 from domain.user_changes import Change
 
 BATCH_MOST = 1_000
-ROWS_SCHEMA = {"type": "array", "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/UserIn"}}
+ROWS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/UserIn"}}
 
 router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
 

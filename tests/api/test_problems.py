@@ -145,11 +145,22 @@ def test_every_error_is_a_problem_document(
     assert told["instance"] == path
 
 
-def test_a_method_that_is_not_allowed_comes_with_those_that_are(farm: Farm) -> None:
-    answer = farm.client.delete("/livez")
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/livez", "GET"),
+        (USERS, "GET, POST"),
+        (f"{USERS}/", "GET, POST"),
+        (f"{USERS}/{NOBODY}", "DELETE, GET, PATCH"),
+        (f"{USERS}/{NOBODY}/acquire_lock", "POST"),
+        ("/api/v1/webhooks/", "GET, POST"),
+    ],
+)
+def test_a_method_that_is_not_allowed_comes_with_all_that_are(farm: Farm, path: str, methods: str) -> None:
+    answer = farm.client.put(path)
 
     assert answer.status_code == 405
-    assert answer.headers["Allow"] == "GET"
+    assert answer.headers["Allow"] == methods
 
 
 def test_an_invalid_body_is_told_where_and_why_but_not_what(farm: Farm) -> None:

@@ -1,5 +1,6 @@
 """A query parameter that a route does not know is refused: a misspelt filter must not match everything."""
 
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,10 @@ def get_routes() -> list[str]:
     return [path for path, operations in paths.items() if "get" in operations]
 
 
+def _filled(path: str, some_id: str) -> str:
+    return re.sub(r"\{\w+\}", some_id, path)
+
+
 def test_the_document_lists_the_get_routes() -> None:
     assert {"/api/v1/users/", "/api/v1/users/{user_id}", "/api/v1/events", "/health"} <= set(get_routes())
 
@@ -22,7 +27,7 @@ def test_the_document_lists_the_get_routes() -> None:
 @pytest.mark.parametrize("path", [*get_routes(), "/api/v1/users", "/api/v1/events/", "/docs"])
 @pytest.mark.parametrize("name", ["colour", "Limit", "limit[]", "user_id "])
 def test_an_unknown_parameter_is_invalid_on_every_get_route(farm: Farm, user_id: str, path: str, name: str) -> None:
-    answer = farm.client.get(path.format(user_id=user_id, request_id=user_id), params={name: "1"})
+    answer = farm.client.get(_filled(path, user_id), params={name: "1"})
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"] == ["query", name]
@@ -30,11 +35,11 @@ def test_an_unknown_parameter_is_invalid_on_every_get_route(farm: Farm, user_id:
 
 @pytest.mark.parametrize("path", get_routes())
 def test_every_get_route_answers_without_parameters(farm: Farm, user_id: str, path: str) -> None:
-    with farm.client.stream("GET", path.format(user_id=user_id, request_id=user_id)) as answer:  # one never ends
+    with farm.client.stream("GET", _filled(path, user_id)) as answer:  # one never ends
         status = answer.status_code
 
-    # There is no request of that id; what counts is that nothing is missing from the call.
-    assert status == (404 if "{request_id}" in path else 200)
+    # There is nothing else of that id; what counts is that nothing is missing from the call.
+    assert status == (404 if "{" in path.replace("{user_id}", "") else 200)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/users/", "/api/v1/users/{user_id}/acquire_lock"])
