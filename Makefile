@@ -8,7 +8,7 @@ squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint
 everything := --extra standalone --extra demo --extra test --extra lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test long lint contracts lock clean
+.PHONY: help up demo test long lint sbom contracts lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
@@ -32,7 +32,7 @@ long: ## 5 minutes of chaos instead of 8 s, 2,000 histories of the line instead 
 	BOTFARM_HYPOTHESIS=long $(python) -m pytest tests/line/test_machine.py --timeout 0 $(ARGS)
 	BOTFARM_FUZZ_SECONDS=$${BOTFARM_FUZZ_SECONDS:-600} $(python) -m pytest tests/fuzz --timeout 0 $(ARGS)
 
-lint: ## check style, types, import contracts, dependencies, contract, migrations, Dockerfile and compose file
+lint: ## check style, types, imports, dependencies, licences, advisories, contract, migrations, Dockerfile, compose file
 	@sh .ci/install dev
 	$(python) -m ruff check
 	$(python) -m ruff format --check
@@ -42,12 +42,18 @@ lint: ## check style, types, import contracts, dependencies, contract, migration
 	.venv/bin/hadolint Dockerfile
 	$(python) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(python) .ci/contracts.py --check
+	$(python) .ci/licences.py
+	$(python) .ci/audit.py
 	@echo "squawk: the SQL of the migrations"
 	@sql=$$($(python) .ci/migrations.py) && echo "$$sql" | .venv/bin/squawk --pg-version 14 --assume-in-transaction $(squawk_exceptions)
 
 contracts: ## write docs/schemas and docs/asyncapi.yaml from domain/contracts
 	@sh .ci/install dev
 	$(python) .ci/contracts.py
+
+sbom: ## write the bill of materials of the server as CycloneDX JSON to sbom.cdx.json
+	@sh .ci/install dev
+	$(python) .ci/sbom.py > sbom.cdx.json
 
 lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer versions)
 	@sh .ci/install dev
