@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
@@ -32,6 +33,14 @@ def _rfc_3339(text: object) -> object:
     return text
 
 
+def _utc(moment: datetime) -> datetime:
+    """RFC 3339 has offsets up to a day, Postgres up to 16 hours."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie within the years 1 to 9999, in UTC") from None
+
+
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
@@ -59,7 +68,7 @@ Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=64)]
 Owner = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 Metadata = Annotated[dict[Printable, Printable], AfterValidator(_small)]
 TtlSeconds = Annotated[int, Field(strict=True, ge=1, description="How long the lock lasts from now, in seconds")]
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339), AfterValidator(_utc)]
 
 WaitSeconds = Annotated[int, Field(strict=True, ge=0, le=60, description="Wait in line so long, in seconds")]
 Priority = Annotated[int, Field(strict=True, ge=-100, le=100, description="In line: higher first, then older")]

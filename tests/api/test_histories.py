@@ -55,3 +55,22 @@ def test_a_malformed_cursor_is_a_bad_request(farm: Farm, user_id: str) -> None:
 @pytest.mark.parametrize("limit", ["0", "1001", "x"])
 def test_a_limit_is_1_to_1000(farm: Farm, user_id: str, limit: str) -> None:
     assert farm.client.get(f"{USERS}/{user_id}/events", params={"limit": limit}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("at", "status"),
+    [
+        ("2026-11-24T10:00:00+23:59", 200),  # beyond what Postgres takes as an offset
+        ("2026-11-24T10:00:00-23:59", 200),
+        ("0001-01-01T00:00:00Z", 200),
+        ("9999-12-31T23:59:59Z", 200),
+        ("0001-01-01T00:00:00+00:01", 422),  # in the year 0
+        ("9999-12-31T23:59:59-00:01", 422),
+    ],
+)
+def test_a_moment_may_have_any_offset_and_lies_within_the_calendar(
+    farm: Farm, user_id: str, at: str, status: int
+) -> None:
+    answer = farm.client.get(f"{USERS}/{user_id}/events", params={"at": at})
+
+    assert answer.status_code == status
