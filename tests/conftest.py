@@ -14,6 +14,7 @@ from domain.sealing import KeyRing
 from domain.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
+from tests.secrets import watching
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = Valkey(tmp_path_factory.mktemp("valkey"))
     server.start()
     yield server.url()
+    found = watching.leaks_of_redis(server.url())
     server.stop()
+    assert found == []
 
 
 @pytest.fixture
@@ -77,11 +80,13 @@ def template(admin_engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(admin_engine: Engine, template: str) -> Iterator[str]:
-    """A migrated, empty database of this test alone."""
+    """A migrated, empty database of this test alone; at its end no secret may stand in it where none belongs."""
     name = f"botfarm_test_{uuid.uuid4().hex[:12]}"
     _execute(admin_engine, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _on(admin_engine, name)
+    found = watching.leaks(_on(admin_engine, name))
     _execute(admin_engine, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    assert found == []
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from standalone.postgres import Postgres
 from tests.api.farms import Farm, farming
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess
+from tests.secrets import watching
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,9 +44,12 @@ def fresh_settings(
 
     yield fresh
 
+    urls = [make_url(admin_engine.url).set(database=name).render_as_string(hide_password=False) for name in names]
+    found = [leak for url in urls for leak in watching.leaks(url)]
     with admin_engine.connect() as conn:
         for name in names:
             conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    assert found == []
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +83,7 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
     process = ApiProcess(settings, tmp_path / "api.log")
     yield process
     process.kill()
+    assert list(watching.leaks_of_logs(process.said())) == []
 
 
 @pytest.fixture(scope="session")

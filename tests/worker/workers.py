@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from domain.settings import Settings
+from tests.secrets import watching
 from tests.worker.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +75,4 @@ def working(settings: Settings, folder: Path, **variables: str) -> Iterator[Work
                 child.kill()
         popen.kill()
         popen.wait()
+    assert list(watching.leaks_of_logs(worker.said())) == []
