@@ -27,7 +27,8 @@ ANSWERS = (
     (re.compile(r"(GET|DELETE) /api/v1/lock_requests/.*"), {LEASE}),
     (re.compile(r"POST /api/v1/webhooks/ 201"), {WEBHOOK_SECRET}),
     (re.compile(r"POST /api/v1/webhooks/\{id\}/rotate_secret 200"), {WEBHOOK_SECRET}),
-    (re.compile(r"POST /api/v1/keys.* 20\d"), {API_KEY}),
+    (re.compile(r"POST /api/v1/keys/ 201"), {API_KEY}),
+    (re.compile(r"POST /api/v1/keys/\{id\}/rotate 200"), {API_KEY}),
 )
 
 

@@ -13,7 +13,9 @@ from tests.worker.receivers import Receiver, answering
 from tests.worker.waiting import until
 
 PLANTED = "hunter2-planted"  # every password begins with it, as those of `bad_answers` do
-USERS, HOOKS, LINE, EVENTS = "/api/v1/users", "/api/v1/webhooks", "/api/v1/lock_requests", "/api/v1/events"
+USERS, HOOKS, LINE, EVENTS, KEYS = (
+    f"/api/v1/{name}" for name in ("users", "webhooks", "lock_requests", "events", "keys")
+)
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Story:
     receiver: Receiver
     leases: set[str] = field(default_factory=set)
     secrets: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
     stream: str = ""
 
     def tell(self) -> None:
@@ -31,6 +34,7 @@ class Story:
         self.lock_many(users[2], users[3])
         self.wait(users[4])
         self.send_webhooks()
+        self.use_keys()
         bad_answers(self.client)
         self.suffer_defects(users[0])
         self.read(users)
@@ -108,6 +112,21 @@ class Story:
             self.call(method, path, {"description": "kept"} if method == "PATCH" else None)
         self.call("GET", f"{HOOKS}/")
         self.call("GET", f"{HOOKS}/{uuid.uuid4()}")
+
+    def use_keys(self) -> None:
+        """Right, wrong, replaced and revoked ones; nothing where the API has none."""
+        made = self.call("POST", f"{KEYS}/", {"name": "ci", "scopes": ["read", "lock"]})
+        if "key" not in made:
+            return
+        rotated = self.call("POST", f"{KEYS}/{made['id']}/rotate", {"overlap_seconds": 0})
+        self.keys |= {made["key"], rotated["key"]}
+        for key in (made["key"], rotated["key"], rotated["key"][:-1], rotated["key"] + "x"):
+            for header in (f"Bearer {key}", key):
+                self.call("GET", f"{USERS}/", headers={"Authorization": header})
+            self.call("GET", f"{USERS}/", params={"key": key})
+        for method in ("GET", "DELETE"):
+            self.call(method, f"{KEYS}/{made['id']}")
+        self.call("GET", f"{KEYS}/", headers={"Authorization": f"Bearer {rotated['key']}"})
 
     def suffer_defects(self, user: str) -> None:
         """A table is gone: statements fail with secrets among their values."""
