@@ -1,8 +1,8 @@
 """What Prometheus is told."""
 
 import pytest
-from sqlalchemy import text
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.servers import eventually
