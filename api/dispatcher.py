@@ -1,4 +1,4 @@
-"""The dispatcher: one thread an API process that runs passes over the waiting line and answers the callers here.
+"""The dispatcher: a thread of each API process that runs passes over the waiting line and answers the callers here.
 
 It runs when something here may have freed a user or joined the line, when another process hints at it, when the next
 user becomes available by itself, and by the clock anyway: the poll repairs whatever a lost hint left undone.
@@ -24,6 +24,7 @@ HINTED_POLL_SECONDS = 0.25
 BLIND_POLL_SECONDS = 0.05
 BEAT_SECONDS = 1.0
 PASSES_MOST = 50
+WIDE_SECONDS = 5.0  # after many free users were found, nobody counts them again for so long
 FAILED_PAUSE_SECONDS = 0.2
 
 log_ = log.get(__name__)
@@ -66,14 +67,14 @@ class Dispatcher:
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
+    _granted: threading.Event = field(default_factory=threading.Event)
     _busy: bool = False
-    _fetching: bool = False
-    _fetched_at: float = float("-inf")
+    _wide_until: float = float("-inf")
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         self._tend_once()  # who is not known to be alive is granted nothing
-        jobs = {"dispatcher": self._run, "line-tender": self._tend}
+        jobs = {"dispatcher": self._run, "line-fetcher": self._fetch_all, "line-tender": self._tend}
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
         for thread in self._threads:
             thread.start()
@@ -81,6 +82,7 @@ class Dispatcher:
     def close(self) -> None:
         self._closing.set()
         self._woken.set()
+        self._granted.set()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -90,8 +92,7 @@ class Dispatcher:
 
     def fetch(self) -> None:
         """Another process has granted something to a caller here."""
-        self._fetching = True
-        self._woken.set()
+        self._granted.set()
 
     def expect(self) -> None:
         """Somebody somewhere has joined the line: what is freed here is worth a pass from now on."""
@@ -146,9 +147,7 @@ class Dispatcher:
 
     def _round(self) -> float:
         """Everything there is to do now; how long to sleep unless woken, in seconds."""
-        poll = HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
-        if self._waiters and (self._fetching or time.monotonic() > self._fetched_at + poll):
-            self._fetch()
+        poll = self._poll_seconds()
         if self._waiters or self._look():
             coming = self._pass()
             return poll if coming is None else min(poll, coming)
@@ -159,20 +158,36 @@ class Dispatcher:
             self._busy = requests.busy(conn)
         return self._busy
 
+    def _poll_seconds(self) -> float:
+        return HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
+
+    def _fetch_all(self) -> None:
+        """Fetch on a thread of its own: a pass waits for those of other processes, and a grant should not."""
+        while not self._closing.is_set():
+            self._granted.wait(self._poll_seconds())
+            self._granted.clear()
+            if not self._waiters:
+                continue
+            try:
+                self._fetch()
+            except Exception as error:  # noqa: BLE001  -- no failure ends the fetching
+                _note_failure("fetch_failed", error)
+                self._closing.wait(FAILED_PAUSE_SECONDS)
+
     def _fetch(self) -> None:
         """Take what passes of other processes have granted to callers here."""
-        self._fetching = False
         with self.engine.begin() as conn:
             handovers = requests.confirm(conn, home=self.home)
-        self._fetched_at = time.monotonic()
         self._answer(handovers)
 
     def _pass(self) -> float | None:
         """Hand out until there is nothing left to hand out; seconds until there will be more by itself."""
         for _ in range(PASSES_MOST):
             with self.engine.begin() as conn:
-                done = requests.dispatch(conn, home=self.home)
+                done = requests.dispatch(conn, home=self.home, wide=time.monotonic() < self._wide_until)
             self._busy = done.busy
+            if done.wide and time.monotonic() > self._wide_until:
+                self._wide_until = time.monotonic() + WIDE_SECONDS
             self._answer([handover for handover in done.handovers if handover.home == self.home])
             for home in {handover.home for handover in done.handovers if handover.home} - {self.home}:
                 self.tell(home)

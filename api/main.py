@@ -72,7 +72,7 @@ def _services(settings: Settings) -> Services:
     several = engine(pool_size=settings.lanes + 1, pre_ping=False, prepare=True)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
-        engine(pool_size=2, pre_ping=False, prepare=True),
+        engine(pool_size=3, pre_ping=False, prepare=True),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
     hints = Hints(

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from api.stream_figures import StreamFigures
-from domain.errors import Refusal
+from domain.errors import NoUserFree, Refusal
 from domain.locks import Grant, Released, Renewal
 from domain.requests import Granted, Place
 
@@ -91,6 +91,8 @@ def _name(outcome: object) -> str:
             return f"{kind}-again" if again else kind
         case Released(released=released):
             return "released" if released else "already-free"
+        case NoUserFree(counted=False):
+            return "NoUserFreeUncounted"
         case Refusal():
             return type(outcome).__name__
         case _:

@@ -155,11 +155,15 @@ class LineFull(Refusal):
 
 @dataclass(eq=False)
 class NoUserFree(Refusal):
-    """Enough users match, but too few are free; `position` is the place in line, 1 being next."""
+    """Enough users match, but too few are free; `position` is the place in line, 1 being next.
+
+    `counted` when a count of one moment has confirmed it: not, when others were quicker at every try.
+    """
 
     request_id: UUID
     position: int
     retry_after_seconds: float
+    counted: bool = True
 
 
 @dataclass(eq=False)

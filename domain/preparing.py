@@ -15,8 +15,10 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  -- it is a class
 from sqlalchemy import Connection, Engine, ExceptionContext, event
@@ -32,6 +34,14 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 PREPARABLE = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 UNQUOTED = re.compile(r'["\\]')
 
+TYPES = (
+    (bool, "boolean"),
+    (int, "bigint"),
+    (float, "float8"),
+    (timedelta, "interval"),
+    (datetime, "timestamptz"),
+    (UUID, "uuid"),
+)
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 log_ = log.get(__name__)
@@ -49,6 +59,7 @@ class _Preparer:
 
     def __init__(self) -> None:
         self._off = False
+        self._unfit = set[str]()
 
     def prepare(  # the signature is SQLAlchemy's
         self,
@@ -59,7 +70,8 @@ class _Preparer:
         _context: object,
         many: bool,  # noqa: FBT001
     ) -> tuple[str, Parameters]:
-        if self._off or many or not _preparable(statement) or not isinstance(parameters, Mapping):
+        plain = self._off or many or statement in self._unfit or not _preparable(statement)
+        if plain or not isinstance(parameters, Mapping):
             return statement, parameters
         known: dict[str, bool] = conn.info.setdefault("botfarm.prepared", {})
         if statement not in known:
@@ -68,7 +80,10 @@ class _Preparer:
             return statement, parameters
         name, names, body = _translated(statement)
         if not known[statement]:
-            cursor.execute(f"PREPARE {name} AS {body}")
+            types = ", ".join(_type(parameters[each]) for each in names)
+            self._unfit.add(statement)  # unless it turns out to be fit: a failure here costs one try, not all
+            cursor.execute(f"PREPARE {name} ({types}) AS {body}" if names else f"PREPARE {name} AS {body}")
+            self._unfit.discard(statement)
             known[statement] = True
         self._refresh(conn, cursor)
         arguments = ", ".join(f"%({each})s" for each in names)
@@ -84,6 +99,11 @@ class _Preparer:
         if now > conn.info.setdefault("botfarm.planned_at", now) + PLANS_LIVE_SECONDS:
             cursor.execute("DISCARD PLANS")
             conn.info["botfarm.planned_at"] = now
+
+
+def _type(value: object) -> str:
+    """The type that psycopg2 would give the value in a plain statement; `unknown` is found out by the server."""
+    return next((sql for kind, sql in TYPES if isinstance(value, kind)), "unknown")
 
 
 @lru_cache(maxsize=1_000)

@@ -68,13 +68,15 @@ class Pass:
     """What one pass handed over.
 
     `again` when it could not look at all there was and should be followed by another; `busy` when anybody waits;
-    `next_seconds` until the next user becomes available by itself, None when none will.
+    `next_seconds` until the next user becomes available by itself, None when none will; `wide` when there were too many
+    free users to list them once for all.
     """
 
     handovers: Sequence[Handover]
     again: bool
     busy: bool
     next_seconds: float | None
+    wide: bool = False
 
 
 def busy(conn: Connection) -> bool:
@@ -82,15 +84,16 @@ def busy(conn: Connection) -> bool:
     return bool(conn.execute(BUSY).scalar_one())
 
 
-def dispatch(conn: Connection, *, home: UUID | None) -> Pass:
+def dispatch(conn: Connection, *, home: UUID | None, wide: bool = False) -> Pass:
     """One pass, in one short transaction; the grants to calls at `home` are confirmed in it.
 
-    The order is made by the mutex and by dealing out in line order, never by SKIP LOCKED.
+    The order is made by the mutex and by dealing out in line order, never by SKIP LOCKED. `wide` says that there will
+    be too many free users to list them; whether there are is found out otherwise.
     """
     conn.execute(MUTEX)
-    rows = conn.execute(NARROW).all()
-    if rows[0].free >= FREE_MOST:
-        rows = conn.execute(WIDE).all()
+    rows = conn.execute(WIDE if wide else NARROW).all()
+    if not wide and rows[0].free >= FREE_MOST:
+        wide, rows = True, conn.execute(WIDE).all()
     gifts, cut = deal([row for row in rows if row.id is not None])
     handovers = grant(conn, gifts, home=home)
     missed = len({gift.request for gift in gifts}) > len(handovers)
@@ -100,6 +103,7 @@ def dispatch(conn: Connection, *, home: UUID | None) -> Pass:
         again=bool(handovers) and (cut or missed),
         busy=rows[0].waiting,
         next_seconds=None if coming is None else max(0.0, coming),
+        wide=wide,
     )
 
 

@@ -92,7 +92,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
             time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
             conn.exec_driver_sql("ROLLBACK TO SAVEPOINT claim")
     granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
-    missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0) for ask in asks}
+    missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0, counted=False) for ask in asks}
     return {**missed, **refused, **granted}
 
 
@@ -180,7 +180,7 @@ def _refusal(ask: Ask, found: Row[Any]) -> Refusal:
     if found.matching < ask.count:
         return NoMatchingUser(ask.count, found.matching)
     seconds = min(RETRY_MOST_SECONDS, found.next_seconds or 1.0)
-    return NoUserFree(ask.request_id, found.waiting + 1, seconds)
+    return NoUserFree(ask.request_id, found.waiting + 1, seconds, counted=found.free < ask.count)
 
 
 def _by_selector(asks: Sequence[Ask]) -> dict[UUID, list[Ask]]:

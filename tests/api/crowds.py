@@ -8,10 +8,12 @@ from tests.api.farms import EVENTS, Farm
 
 MANY = """
 INSERT INTO outbox (user_id, lock_version, type, data, occurred_at)
-SELECT gen_random_uuid(), 1, 'botfarm.user.created.v1',
-    jsonb_build_object('project_id', CAST(:project_id AS text), 'env', 'stage', 'padding', repeat('x', :padding)),
+SELECT id, 1, 'botfarm.user.created.v1',
+    jsonb_build_object('user_id', id, 'login', 'bot-' || id, 'project_id', CAST(:project_id AS text), 'env', 'stage',
+        'domain', 'regular', 'labels', jsonb_build_object('padding', repeat('x', :padding)), 'status', 'active',
+        'status_reason', NULL),
     clock_timestamp()
-FROM generate_series(1, :count)
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, :count)) made
 """
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.servers import eventually
@@ -72,3 +73,17 @@ def test_no_label_holds_what_callers_sent(served: Farm, secret: str) -> None:
 
     assert secret not in told
     assert user_id not in told
+
+
+def test_a_refusal_that_no_count_has_confirmed_is_counted_apart(served: Farm) -> None:
+    user = served.new_user(env="busy")
+
+    with served.engine.begin() as conn:
+        conn.execute(text("SELECT FROM users WHERE id = :id FOR UPDATE"), {"id": user["id"]})
+        refused = served.pool(env="busy")
+    taken, confirmed = served.pool(env="busy"), served.pool(env="busy")
+
+    assert [refused.status_code, taken.status_code, confirmed.status_code] == [409, 200, 409]
+    told = served.client.get("/metrics").text
+    assert 'botfarm_lock_outcomes_total{outcome="NoUserFreeUncounted"} 1.0' in told
+    assert 'botfarm_lock_outcomes_total{outcome="NoUserFree"} 1.0' in told

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -171,3 +172,37 @@ def test_an_error_of_the_statement_is_the_error_it_was(prepared: Engine) -> None
             conn.execute(divide, {"n": 0})
 
     assert not db.unavailable(failure.value)
+
+
+def test_a_parameter_has_the_type_that_it_has_in_a_plain_statement(engine: Engine, prepared: Engine) -> None:
+    ask = text(
+        "SELECT timestamptz '2026-01-02 00:00Z' - :ago AS then, :flag AS flag, :n / 2 AS half, :at AS at, :id AS id"
+    )
+    given = {
+        "ago": timedelta(days=1),
+        "flag": True,
+        "n": 7,
+        "at": datetime(2026, 1, 2, tzinfo=UTC),
+        "id": uuid.UUID(int=3),
+    }
+    with engine.begin() as conn:
+        plain = conn.execute(ask, given).one()
+
+    with prepared.begin() as conn:
+        answers = [conn.execute(ask, given).one() for _ in range(7)]
+
+    assert answers == [plain] * 7
+
+
+def test_a_statement_that_cannot_be_prepared_fails_once_and_is_plain_from_then_on(prepared: Engine) -> None:
+    ask = text("SELECT CAST(pg_typeof(:anything) AS text)")
+    outcomes = []
+
+    for _ in range(4):
+        try:
+            with prepared.begin() as conn:
+                outcomes.append(conn.execute(ask, {"anything": "x"}).scalar_one())
+        except DBAPIError as error:
+            outcomes.append(type(error.orig).__name__)
+
+    assert outcomes == ["unknown", "IndeterminateDatatype", "unknown", "unknown"]

@@ -6,8 +6,9 @@ import time
 import uuid
 from asyncio import IncompleteReadError
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,12 +19,14 @@ ACQUIRE = "/api/v1/users/acquire_lock"
 RELEASE = "/api/v1/users/release_lock"
 OK, CONFLICT, UNAVAILABLE = 200, 409, 503
 PATIENT_SECONDS, IMPATIENT_SECONDS = 60, 1
-TTL_SECONDS = 5
+TTL_SECONDS = 10  # longer than it takes to find out, on a busy machine, that a grant is not fetched
 
 
 @dataclass
 class Journal:
-    """What the callers saw; `holders` knows who has each user, so that a double grant cannot go unseen.
+    """What the callers saw; `holders` knows until when each user is held, so that a double grant cannot go unseen.
+
+    A lease that has lapsed holds nobody: an answer that was held up for longer than that is told late, not twice.
 
     `attended` are requests that were granted to the one call that asked for them, `gone` those whose callers
     vanished, with the time. Hand-overs are in seconds, from the call that gave a user back to the next one's answer.
@@ -31,7 +34,7 @@ class Journal:
 
     attended: set[str] = field(default_factory=set)
     gone: dict[str, float] = field(default_factory=dict)
-    holders: dict[str, int] = field(default_factory=dict)
+    holders: dict[str, float] = field(default_factory=dict)
     double: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
@@ -47,11 +50,15 @@ class Journal:
             for user_id in user_ids
         }
 
-    def take(self, user_id: str, number: int, *, asked_at: float | None) -> None:
-        now = time.time()
-        if user_id in self.holders:
+    def take(self, user: Mapping[str, Any], *, asked_at: float | None) -> None:
+        now, user_id = time.time(), str(user["id"])
+        expires_at = datetime.fromisoformat(user["lock"]["expires_at"]).timestamp()
+        if expires_at < now:
+            self.seen["told too late"] += 1
+            return
+        if self.holders.get(user_id, 0.0) > now:
             self.double.append(user_id)
-        self.holders[user_id] = number
+        self.holders[user_id] = expires_at
         if user_id in self._given_back and asked_at is not None:
             self.handovers.append(now - max(self._given_back[user_id], asked_at))
 
@@ -172,7 +179,7 @@ class _Caller:
             journal.attended.add(wish["request_id"])
         for user in answer["users"]:
             # What was kept for a request for several has waited for it, and is no hand-over from one to the next.
-            journal.take(user["id"], self.number, asked_at=asked_at if wish["count"] == 1 else None)
+            journal.take(user, asked_at=asked_at if wish["count"] == 1 else None)
 
     async def _give_back(self, answer: dict[str, Any]) -> None:
         leases = [{"user_id": user["id"], "lease_id": user["lease_id"]} for user in answer["users"]]

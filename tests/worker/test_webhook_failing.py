@@ -149,13 +149,15 @@ def test_a_receiver_that_is_gone_for_good_makes_no_loop_of_its_own_events(
         ("-5", 5, 6),
         ("soon", 5, 6),
         ("99999999999999999999", 5, 6),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3_500, 3_601),
+        ("in an hour", 3_500, 3_601),
         (format_datetime(datetime(1999, 1, 1, tzinfo=UTC), usegmt=True), 5, 6),
     ],
 )
 def test_a_receiver_may_ask_for_a_longer_pause_up_to_a_day(
     farm: Farm, hooks: Hooks, receiver: Receiver, header: str, at_least: int, at_most: int
 ) -> None:
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     webhook_id = hooks.create(receiver.url)
     receiver.behave = answering(429, Retry_After=header)
     farm.change(1)
