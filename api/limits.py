@@ -34,10 +34,15 @@ CLOSE = {"Connection": "close"}
 
 def rate_of(text: str) -> RateLimitItem | None:
     """A rate as in `600/second` or `10000 per 10 minutes`; None for an empty text. Raises ValueError."""
+    if not text:
+        return None
     try:
-        return parse_rate(text) if text else None
+        rate = parse_rate(text)
     except ValueError:
-        raise ValueError("BOTFARM_RATE_LIMIT is no rate: 600/second, 10000/minute") from None
+        rate = None
+    if rate is None or rate.amount < 1:
+        raise ValueError("BOTFARM_RATE_LIMIT is no rate: 600/second, 10000/minute")
+    return rate
 
 
 class Limits:

@@ -91,7 +91,7 @@ class Resealing:
 
     def _named(self, row: Found) -> str:
         """The key by its id; what is not of the ring may be anything, and is no label."""
-        return row.key_id if row.key_id in self._ring.keys else UNKNOWN
+        return row.key_id if row.key_id is not None and row.key_id in self._ring.keys else UNKNOWN
 
     def _end(self) -> None:
         """Tell what the pass has found, and when the next one is due."""
