@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
 
-from api.limits import rate_of
+from api.limits import Limits, rate_of
 from domain.settings import Settings
 from tests.api.farms import EVENTS, USERS, Farm, farming
 from tests.api.listeners import listening
@@ -33,10 +34,10 @@ def check_overloaded(answer: httpx.Response) -> None:
 
 
 def open_calls(farm: Farm) -> int:
-    layer = farm.app.middleware_stack
-    while type(layer).__name__ != "Limits":
-        layer = layer._app if hasattr(layer, "_app") else layer.app  # type: ignore[union-attr]
-    return int(layer._calls._open)  # type: ignore[attr-defined]
+    layer: Any = farm.app.middleware_stack
+    while not isinstance(layer, Limits):
+        layer = layer._app if hasattr(layer, "_app") else layer.app
+    return layer._calls._open
 
 
 def test_calls_beyond_those_that_may_be_open_are_refused_and_places_come_free_again(crowded: Crowded) -> None:
