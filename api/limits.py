@@ -6,10 +6,9 @@ docs/proxy.md.
 """
 
 import asyncio
-import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import HTTPException
@@ -29,6 +28,7 @@ RETRY_AFTER_MOST = 60
 STREAMS = "/events/stream"
 # Asked by orchestrators and Prometheus: a process that is busy is neither dead nor silent.
 ALWAYS_ANSWERED = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+ANNOUNCE_A_BODY = (b"content-length", b"transfer-encoding")
 CLOSE = {"Connection": "close"}
 
 
@@ -57,8 +57,10 @@ class Limits:
         self, app: ASGIApp, *, open_most: int, rate: RateLimitItem | None = None, by_key: bool = False
     ) -> None:
         self._app = app
-        self._calls = _Count(open_most)
-        self._streams = _Count(max(1, open_most // 2))
+        self.open = 0
+        self._open_most = open_most
+        self._streams = 0
+        self._streams_most = max(1, open_most // 2)
         self._rate = None if rate is None else Rate(rate, by_key=by_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,15 +79,19 @@ class Limits:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        count = self._streams if scope["path"].endswith(STREAMS) else None
-        if self._calls.full or (count is not None and count.full):
+        is_stream = scope["path"].endswith(STREAMS)
+        if self.open >= self._open_most or (is_stream and self._streams >= self._streams_most):
             await errors.answer(*errors.overloaded(scope["path"]))(scope, receive, send)
             return
-        with self._calls.one(), count.one() if count is not None else contextlib.nullcontext():
-            try:
-                await self._app(scope, in_time(scope, receive), send)
-            except _TooSlowError as error:  # on the short way; FastAPI answers it by itself
-                await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
+        self.open += 1
+        self._streams += is_stream
+        try:
+            await self._app(scope, in_time(scope, receive), send)
+        except _TooSlowError as error:  # on the short way; FastAPI answers it by itself
+            await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
+        finally:
+            self.open -= 1
+            self._streams -= is_stream
 
 
 class Rate:
@@ -114,24 +120,6 @@ class Rate:
         return str((scope.get("client") or ("unknown",))[0])
 
 
-class _Count:
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._open = 0
-
-    @property
-    def full(self) -> bool:
-        return self._open >= self._most
-
-    @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-
-
 class _TooSlowError(HTTPException):
     def __init__(self) -> None:
         super().__init__(408, f"The body did not come within {BODY_SECONDS:.0f} s.", CLOSE)
@@ -139,7 +127,10 @@ class _TooSlowError(HTTPException):
 
 def in_time(scope: Scope, receive: Receive) -> Receive:
     """A `receive` that raises HTTPException 408 when the body is late; what comes after the body has all the time."""
-    if not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+    for name, _ in scope["headers"]:
+        if name in ANNOUNCE_A_BODY:
+            break
+    else:
         return receive
     deadline = asyncio.get_running_loop().time() + BODY_SECONDS
     complete = False
@@ -165,7 +156,10 @@ def _oversized(scope: Scope) -> Mapping[str, Any] | None:
     if len(scope["query_string"]) > QUERY_MOST_BYTES or len(scope["raw_path"] or b"") > PATH_MOST_BYTES:
         detail = f"The path and the query have {QUERY_MOST_BYTES // 1024} KiB each: send less."
         return errors.problem(414, "uri-too-long", "URI Too Long", detail, path[:PATH_MOST_BYTES])
-    if sum([len(name) + len(value) for name, value in scope["headers"]]) > HEADERS_MOST_BYTES:
+    size = 0
+    for name, value in scope["headers"]:  # a plain loop: this is asked of every call
+        size += len(name) + len(value)
+    if size > HEADERS_MOST_BYTES:
         detail = f"The headers are larger than {HEADERS_MOST_BYTES // 1024} KiB: send less."
         return errors.problem(431, "headers-too-large", "Request Header Fields Too Large", detail, path)
     return None

@@ -37,7 +37,7 @@ def open_calls(farm: Farm) -> int:
     layer: Any = farm.app.middleware_stack
     while not isinstance(layer, Limits):
         layer = layer._app if hasattr(layer, "_app") else layer.app
-    return layer._calls._open
+    return layer.open
 
 
 def test_calls_beyond_those_that_may_be_open_are_refused_and_places_come_free_again(crowded: Crowded) -> None:
