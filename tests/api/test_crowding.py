@@ -1,17 +1,21 @@
 """How much a process takes on at once, and how often one caller may call it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import resource
+import select
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from api.limits import Limits, rate_of
 from domain.settings import Settings
-from tests.api.farms import EVENTS, USERS, Farm, farming
+from tests.api.farms import EVENTS, LINE, USERS, Farm, farming
 from tests.api.listeners import listening
-from tests.api.servers import eventually
+from tests.api.servers import ApiProcess, eventually
 
 Crowded = Callable[..., Farm]
 
@@ -123,3 +127,55 @@ def test_without_a_rate_nobody_is_counted(farm: Farm) -> None:
 def test_a_rate_that_is_none_is_told_by_its_setting(text: str) -> None:
     with pytest.raises(ValueError, match="BOTFARM_RATE_LIMIT"):
         rate_of(text)
+
+
+@contextlib.contextmanager
+def held_open(url: str, head: str, *, count: int) -> Iterator[list[socket.socket]]:
+    """The bare connections of so many calls."""
+    address = urlsplit(url)
+    assert address.hostname
+    assert address.port
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            connection = socket.create_connection((address.hostname, address.port), timeout=30)
+            opened.append(stack.enter_context(connection))
+            connection.sendall(head.encode())
+        yield opened
+
+
+def answered(connections: Sequence[socket.socket]) -> int:
+    """To how many of them something has come."""
+    poller = select.poll()
+    for connection in connections:
+        poller.register(connection, select.POLLIN)
+    return len(poller.poll(0))
+
+
+@pytest.mark.chaos
+def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_else(process: ApiProcess) -> None:
+    process.start()
+    with httpx.Client(base_url=process.url, timeout=60) as client, many_files():
+        held, free = (str(client.post(f"{USERS}/", json={"login": login}).json()["id"]) for login in ("a", "b"))
+        client.post(f"{USERS}/{held}/acquire_lock", json={})
+        wait = f"POST {USERS}/{held}/acquire_lock HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        wait += 'Content-Length: 20\r\n\r\n{"wait_seconds": 60}'
+        stream = f"GET {EVENTS}/stream?after=latest HTTP/1.1\r\nHost: a\r\n\r\n"
+
+        with held_open(process.url, wait, count=1_000) as waits, held_open(process.url, stream, count=1_000) as streams:
+            began = {connection.recv(15) for connection in streams}
+            waiting = client.get(LINE, params={"limit": 1_000}).json()
+            cycle = [client.post(f"{USERS}/{free}/{verb}_lock").status_code for verb in ["acquire", "release"] * 10]
+
+            assert began == {b"HTTP/1.1 200 OK"}
+            assert len(waiting) == 1_000
+            assert cycle == [200] * 20
+            assert answered(waits) == 0
+
+
+@contextlib.contextmanager
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
