@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.main import create_app
-from domain import db, failures, log, schema
+from domain import db, failures, log, safeguards, schema
 from domain.settings import Settings
 
 START_SECONDS = 6.0
@@ -81,6 +81,7 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise ValueError("BOTFARM_AUTH=keys is not available yet: set BOTFARM_AUTH=off")
     if settings.auth is None and not settings.loopback:
         raise ValueError(f"{settings.host} can be reached by others: set BOTFARM_AUTH, or bind to 127.0.0.1")
+    safeguards.require(settings)
     log.get(__name__).warning("authentication_off", host=settings.host)
 
 

@@ -1,4 +1,8 @@
-"""How grants are told: the only place where a password is opened, and how lists of outcomes are sorted."""
+"""How grants are told: the only place where a password is opened, and how lists of outcomes are sorted.
+
+A grant whose password does not open is no use to its caller: it is told so, and what it was given is taken back at once
+(reason `unclaimed`). Only a lease that it had before is left to it: it may be at work with the password of then.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,23 +19,46 @@ from api.outputs import (
     ReleasedManyOut,
     RenewedManyOut,
 )
-from domain.errors import LeaseLost, LifetimeExceeded, UserNotFound
+from api.services import Services
+from domain import log
+from domain.errors import LeaseLost, LifetimeExceeded, SealBroken, UserNotFound
 from domain.locks import Grant, Release, Released, Renew, Renewal
-from domain.requests import Ask, Granted
-from domain.sealing import KeyRing
+from domain.requests import Ask, Cancel, Granted
+
+log_ = log.get(__name__)
 
 
-def of_grant(grant: Grant, *, ring: KeyRing) -> AcquiredOut:
-    """One granted lock, with the user's password. Raises SealBroken."""
-    sealed = grant.password_sealed
-    password = None if sealed is None else ring.unseal(sealed, user_id=grant.user.id)
-    return AcquiredOut.of(grant.user, lease_id=grant.lease_id, password=password, server_time=grant.user.seen_at)
+def of_grant(services: Services, grant: Grant, *, principal: str) -> AcquiredOut:
+    """One granted lock, with the user's password. Raises SealBroken, and then the lock is given back."""
+    try:
+        return _opened(services, grant)
+    except SealBroken:
+        if not grant.again:
+            services.commits.undo(Release(grant.user.id, principal, grant.lease_id, reason="unclaimed"))
+        raise
 
 
-def of_request(granted: Granted, *, ask: Ask, ring: KeyRing) -> PoolOut:
-    users = [of_grant(grant, ring=ring) for grant in granted.grants]
+def of_request(services: Services, granted: Granted, *, ask: Ask) -> PoolOut:
+    """What a request was given. Raises SealBroken, and then all of it is given back."""
+    try:
+        users = [_opened(services, grant) for grant in granted.grants]
+    except SealBroken:
+        if not granted.again:
+            services.requests.undo(Cancel(ask.key))
+        raise
     lost = [_lost(loss, lease_id=ask.lease_for(loss.user_id)) for loss in granted.lost]
     return PoolOut(request_id=granted.request_id, users=users, lost=lost, server_time=users[0].server_time)
+
+
+def _opened(services: Services, grant: Grant) -> AcquiredOut:
+    sealed, user = grant.password_sealed, grant.user
+    try:
+        password = None if sealed is None else services.ring.unseal(sealed, user_id=user.id)
+    except SealBroken:
+        services.metrics.unreadable()
+        log_.critical("password_unreadable", user_id=str(user.id))
+        raise
+    return AcquiredOut.of(user, lease_id=grant.lease_id, password=password, server_time=user.seen_at)
 
 
 def renewed(requests: Sequence[Renew], outcomes: Sequence[Outcome], *, server_time: datetime) -> RenewedManyOut:

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api import paths, request_ids
+from api import paths, request_ids, security_headers
 from api.timestamps import utc
 from domain import errors, log
 from domain.errors import Refusal
@@ -225,7 +225,9 @@ TABLE: Mapping[type[Refusal], Problem] = {
         500,
         "password-unreadable",
         "Stored password does not open",
-        _plain("The stored password was altered or its sealing key is gone: an operator must look."),
+        _plain(
+            "It was altered or its sealing key is gone: an operator must look. What this call locked is given back."
+        ),
     ),
     errors.WebhookNotFound: Problem(
         404,
@@ -324,13 +326,20 @@ def too_large(instance: str) -> dict[str, Any]:
     return _body(413, "content-too-large", "Content Too Large", TOO_LARGE_DETAIL, instance)
 
 
+def problem(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:
+    """The document of a problem that no rule of the domain knows."""
+    return _body(status, slug, title, detail, instance)
+
+
+def overloaded(instance: str) -> tuple[dict[str, Any], dict[str, str]]:
+    return document(errors.Overloaded(), instance=instance)
+
+
 def answer(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(body, body["status"], dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def _refused(refusal: Refusal, instance: str) -> JSONResponse:
-    if isinstance(refusal, errors.SealBroken):
-        log_.critical("password_unreadable", path=instance)
     return answer(*document(refusal, instance=instance))
 
 
@@ -352,7 +361,9 @@ def _failed(error: Exception, instance: str) -> JSONResponse:
     detail = f"This is a defect of the server: quote request id {request_id} when you report it."
     body = _body(500, "internal", "Internal error", detail, instance)
     # uvicorn closes the connection of an app that raised: a client that is not told would send its next call into it.
-    return answer(body, {"X-Request-ID": request_id, "Connection": "close"})
+    # Nor does it come past the middleware that would add the rest.
+    plain = {name.decode(): value.decode() for name, value in security_headers.DATA}
+    return answer(body, {**plain, "X-Request-ID": request_id, "Connection": "close"})
 
 
 def _body(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:

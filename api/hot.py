@@ -102,6 +102,7 @@ class HotPaths:
             await self._app(scope, _replaying(messages, receive), send)
             return
         scope["route"] = hot
+        scope["path_params"] = {} if user_id is None else {"user_id": user_id}
         await self._serve(hot, user_id, body, scope, receive, send)
 
     def _find(self, scope: Scope) -> tuple[_Hot, UUID | None] | None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from api import docs, errors, health, queries
+from api import docs, errors, health, limits, queries
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
@@ -19,6 +20,7 @@ from api.event_streams import Streams
 from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
 from api.hints import Hints
 from api.hot import HotPaths
+from api.limits import Limits
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
 from api.routes import events, locks, operations, pools, requests, stats, users, webhooks
@@ -53,6 +55,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(BodyLimit)
     app.add_middleware(HotPaths, services=services, routers=[pools.router, locks.router])
+    app.add_middleware(
+        Limits,
+        open_most=settings.concurrency,
+        rate=limits.rate_of(settings.rate_limit),
+        by_key=settings.auth == "keys",
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
+            expose_headers=["Link", "Location", "Retry-After", "X-Cache", "X-Cursor", "X-Request-ID"],
+        )
     app.add_middleware(Observer, metrics=services.metrics)
     return app
 

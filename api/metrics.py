@@ -51,6 +51,22 @@ class Metrics:
             "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
         )
 
+        self._audits = Counter(
+            "botfarm_audit_total",
+            "Acts of administrators, and calls refused for who made them",
+            ("what", "outcome"),
+            registry=self._registry,
+        )
+        self._unreadable = Counter(
+            "botfarm_password_unreadable_total", "Stored passwords that did not open", registry=self._registry
+        )
+
+    def audited(self, *, what: str, outcome: str) -> None:
+        self._audits.labels(what, outcome).inc()
+
+    def unreadable(self) -> None:
+        self._unreadable.inc()
+
     def request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)

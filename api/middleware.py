@@ -5,7 +5,7 @@ import time
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, request_ids, traces
+from api import audits, errors, request_ids, security_headers, traces
 from api.metrics import Metrics
 from domain import log
 
@@ -51,7 +51,12 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (request_ids.HEADER, request_id.encode())]
+                headers = message["headers"]
+                message["headers"] = [
+                    *headers,
+                    *security_headers.beside(headers),
+                    (request_ids.HEADER, request_id.encode()),
+                ]
             await send(message)
 
         try:
@@ -60,6 +65,8 @@ class Observer:
             seconds = time.perf_counter() - started
             route = _route(scope)
             self._metrics.request(method=scope["method"], route=route, status=status, seconds=seconds)
+            if status in audits.REFUSED:
+                audits.note_refusal(self._metrics, scope, route=route, status=status)
             log_.info("http_request", method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
 
 

@@ -10,6 +10,14 @@ from domain.errors import DatabaseUnavailable, Overloaded, Refusal
 Responses = dict[int | str, dict[str, Any]]
 
 EVERYWHERE = (DatabaseUnavailable, Overloaded)
+# Before a call is looked at: see `limits`.
+AT_THE_DOOR = {
+    408: "Body did not come in time (`request-timeout`)",
+    413: "Body too large (`content-too-large`)",
+    414: "Path or query too long (`uri-too-long`)",
+    429: "Too many calls (`rate-limited`), where a rate is set",
+    431: "Headers too large (`headers-too-large`)",
+}
 
 
 class Problem(BaseModel):
@@ -30,6 +38,7 @@ SCHEMA = Problem.model_json_schema()
 def describe(*refusals: type[Refusal]) -> Responses:
     """The `responses` of a route that may refuse so; invalid input and a database that is away may come anywhere."""
     told = {422: ["Invalid request (`invalid-request`, with `errors`)"]}
+    told |= {status: [text] for status, text in AT_THE_DOOR.items()}
     for problem in (TABLE[kind] for kind in (*refusals, *EVERYWHERE)):
         told.setdefault(problem.status, []).append(f"{problem.title} (`{problem.slug}`)")
     return {

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, failures, log, schema, sealing
+from domain import db, failures, log, safeguards, schema, sealing
 from domain.settings import Settings
 
 WAIT_SECONDS = 6.0  # with the start of the program and a last attempt, start-up ends well within 10 s
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
         log.configure(level="WARNING", style="console")
+        safeguards.require(settings)
         if options.make_key_file:
             _make_key_file(settings)
         _migrate(settings)

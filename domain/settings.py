@@ -1,24 +1,35 @@
 """What an operator may set, read from the environment once, at the edges."""
 
 import ipaddress
+import re
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from domain.setting_files import SECRETS_FOLDER, FilesSource
+
 DEFAULT_DATABASE_URL = "postgresql+psycopg2://postgres:postgres@127.0.0.1:5432/botfarm"
+ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 POSTGRES_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg2"}
 
 
 class Settings(BaseSettings):
     """Every field is an environment variable: `BOTFARM_` and the name, except the two server addresses.
 
-    Durations are whole seconds.
+    Each may be given as a file too, see `setting_files`. Durations are whole seconds.
     """
 
     model_config = SettingsConfigDict(
@@ -48,6 +59,10 @@ class Settings(BaseSettings):
     lanes: Annotated[int, Field(ge=1, le=32)] = 2
     pool_size: Annotated[int, Field(ge=1, le=200)] = 16
 
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = 4_000
+    rate_limit: str = ""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
     events_keep_days: Annotated[int, Field(ge=1)] = 30
     events_keep_count: Annotated[int, Field(ge=1)] = 50_000_000
     stream_keep_count: Annotated[int, Field(ge=1_000)] = 1_000_000
@@ -69,7 +84,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a postgresql:// URL, not {url.drivername}://")
         return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
-    @field_validator("webhook_allow_networks", mode="before")
+    @field_validator("webhook_allow_networks", "cors_origins", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
@@ -79,6 +94,29 @@ class Settings(BaseSettings):
         if self.lock_ttl_seconds > self.lock_ttl_max_seconds:
             raise ValueError("BOTFARM_LOCK_TTL_SECONDS is more than BOTFARM_LOCK_TTL_MAX_SECONDS")
         return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _named_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """`*` would let every page that somebody of this network visits make calls here."""
+        if any(not ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("names no origins: https://botfarm.example.org, without a path, and never *")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  -- ours says which places hold one setting
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(env_settings, EnvSettingsSource)
+        assert isinstance(dotenv_settings, DotEnvSettingsSource)
+        given = {**dotenv_settings.env_vars, **env_settings.env_vars}
+        files = FilesSource(settings_cls, given=given, folder=SECRETS_FOLDER)
+        return init_settings, files, env_settings, dotenv_settings
 
     @cached_property
     def loopback(self) -> bool:

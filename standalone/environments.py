@@ -13,8 +13,7 @@ def complete(
     options: Options, *, data_dir: Path, database_url: str, redis_url: str, api: Address, worker: Address
 ) -> dict[str, str]:
     """Ours, with what was decided here. The folder we were started in is not searched for modules."""
-    return {
-        **os.environ,
+    decided = {
         **key_file(options, data_dir=data_dir),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
@@ -26,6 +25,8 @@ def complete(
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    files = {f"{name}_FILE" for name in decided}  # of settings that would then be given twice
+    return {name: value for name, value in os.environ.items() if name not in files} | decided
 
 
 def key_file(options: Options, *, data_dir: Path) -> dict[str, str]:

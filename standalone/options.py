@@ -49,6 +49,8 @@ def _settings() -> Settings:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise StandaloneError("; ".join(wrong)) from None
+    except ValueError as error:  # of a file that a setting stands in
+        raise StandaloneError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, epochs, failures, log
+from domain import db, epochs, failures, log, safeguards, sealing
 from domain.cursors import Cursor
 from domain.settings import Settings
 from worker import supervisor
@@ -20,13 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("new-epoch", help="raise the epoch by hand, after the database was restored from a copy")
     options = parser.parse_args(arguments)
     try:
-        settings = Settings()
-        log.configure(level=settings.log_level, style=settings.log_format)
+        settings = _safe_settings()
+    except ValueError as error:
+        return failures.tell(failures.of_settings(error) if isinstance(error, ValidationError) else str(error))
+    return _run(options, settings)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    try:
         if options.command == "new-epoch":
             return _new_epoch(settings)
         return supervisor.run(settings, ready_file=options.ready_file)
-    except ValidationError as error:
-        return failures.tell(failures.of_settings(error))
     except supervisor.SchemaOutdated:
         where = failures.address(settings)
         return failures.tell(f"the schema of {where} is older than this worker needs: run `python -m domain migrate`")
@@ -36,6 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
         return failures.tell(
             f"cannot listen on {settings.worker_host}:{settings.worker_port}: {error.strerror or error}"
         )
+
+
+def _safe_settings() -> Settings:
+    """Raises ValueError. Keys that will not do are told once, here, and not by every process that dies of them."""
+    settings = Settings()
+    log.configure(level=settings.log_level, style=settings.log_format)
+    safeguards.require(settings)
+    try:
+        sealing.load(text=settings.secret_keys, file=settings.secret_keys_file)
+    except OSError as error:
+        raise ValueError(str(error)) from None
+    return settings
 
 
 def _new_epoch(settings: Settings) -> int:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import dramatiq
 
-from worker.broker import WEBHOOKS, broker, deliverer, duties
+from worker.broker import WEBHOOKS, broker, deliverer, duties, resealing
 
 QUEUE = "botfarm"
 
@@ -27,6 +27,12 @@ def sweep_line() -> None:
 @dramatiq.actor(broker=broker, queue_name=QUEUE)
 def retention_once() -> None:
     duties.retain()
+
+
+# A whole pass takes longer than a message may: this lets the loop of this process begin one.
+@dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0)
+def reseal_once() -> None:
+    resealing.kick()
 
 
 # Never tried again by dramatiq: a claim that came to nothing lapses, and the webhook is claimed anew.

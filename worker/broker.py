@@ -21,6 +21,7 @@ from worker.deliveries import Deliverer
 from worker.duties import PATIENCE_SECONDS, open_duties
 from worker.loops import Loops, loops_of
 from worker.outbound import Outbound
+from worker.resealing import Resealing
 from worker.scheduling import Scheduling
 
 TIMEOUT_SECONDS = 5.0
@@ -74,7 +75,9 @@ deliverer = Deliverer(
     ring=sealing.load(text=settings.secret_keys, file=settings.secret_keys_file),
     outbound=Outbound(allowed=settings.webhook_allow_networks),
 )
-loops = loops_of(duties, scheduling=Scheduling(duties.engine, deliverer.tip, enqueue=_enqueue))
+resealing = Resealing(duties.engine, deliverer.ring)
+scheduling = Scheduling(duties.engine, deliverer.tip, enqueue=_enqueue)
+loops = loops_of(duties, scheduling=scheduling, resealing=resealing.work)
 broker = RedisBroker(  # type: ignore[no-untyped-call]
     client=client(settings.redis_url),
     namespace=f"{settings.redis_prefix}dramatiq",

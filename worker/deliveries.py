@@ -164,6 +164,8 @@ class Sender:
         try:
             secrets = [self._deliverer.ring.unseal(sealed, user_id=run.webhook_id) for sealed in run.secrets_sealed]
         except SealBroken:
+            log_.critical("password_unreadable", webhook_id=str(run.webhook_id))
+            metrics.UNREADABLE.inc()
             return Outcome(moment, timedelta(0), None, "secret-unreadable", None)
         content = signatures.body(event)
         headers = signatures.headers(event, content=content, secrets=secrets, moment=moment)

@@ -16,6 +16,7 @@ POLL_SECONDS = 0.05
 SWEEP_SECONDS = 0.25
 LINE_SECONDS = 1.0
 RETENTION_SECONDS = 60.0
+RESEAL_SECONDS = 0.1
 BEAT_SECONDS = 1.0
 BACKOFF_SECONDS = (0.1, 2.0)
 STOP_SECONDS = 3.0
@@ -128,10 +129,12 @@ class Loops(Middleware):
             loop.join(seconds=max(0.0, deadline - time.monotonic()))
 
 
-def loops_of(duties: Duties, *, scheduling: Callable[[], bool] | None = None) -> Loops:
+def loops_of(
+    duties: Duties, *, scheduling: Callable[[], bool] | None = None, resealing: Callable[[], bool] | None = None
+) -> Loops:
     """The loops over all duties. Sequencing and publishing are two, so that Redis never keeps the numbers waiting.
 
-    `scheduling`, when given, is that of webhooks.
+    `scheduling`, when given, is that of webhooks, `resealing` that of what older keys have sealed.
     """
 
     def sequence() -> bool:
@@ -144,6 +147,7 @@ def loops_of(duties: Duties, *, scheduling: Callable[[], bool] | None = None) ->
 
     publishing = Loop("publishing", work=duties.publish, pause_seconds=POLL_SECONDS, beat=duties.beat)
     webhooks = [Loop("webhooks", work=scheduling, pause_seconds=POLL_SECONDS, beat=duties.beat)] if scheduling else []
+    reseal = [Loop("resealing", work=resealing, pause_seconds=RESEAL_SECONDS, beat=duties.beat)] if resealing else []
     return Loops(
         [
             Loop("sequencing", work=sequence, pause_seconds=POLL_SECONDS, beat=duties.beat),
@@ -152,5 +156,6 @@ def loops_of(duties: Duties, *, scheduling: Callable[[], bool] | None = None) ->
             Loop("line", work=duties.sweep_line, pause_seconds=LINE_SECONDS, beat=duties.beat),
             Loop("retention", work=duties.retain, pause_seconds=RETENTION_SECONDS, beat=duties.beat),
             *webhooks,
+            *reseal,
         ]
     )

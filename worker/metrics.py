@@ -1,6 +1,6 @@
 """What a worker process counts. The supervisor adds up the processes, dead ones included; see `reporting`."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -30,3 +30,14 @@ WEBHOOK_AGE = Histogram(
     "botfarm_change_to_webhook_seconds", "From the change to its being acknowledged", buckets=LATENCY_BUCKETS
 )
 WEBHOOKS_DISABLED = Counter("botfarm_webhooks_disabled", "Webhooks that were disabled, by reason", ["reason"])
+RESEALED = Counter("botfarm_resealed", "Rows that an older key had sealed, sealed anew by the first")
+UNREADABLE = Counter(
+    "botfarm_password_unreadable", "Sealed rows that no key opened, once a pass or delivery that met one"
+)
+# As the last pass of any process counted them.
+SEALED_ROWS = Gauge(
+    "botfarm_sealed_rows", "Sealed rows by the key that sealed them", ["table", "key"], multiprocess_mode="mostrecent"
+)
+RESEAL_LEFT = Gauge(
+    "botfarm_reseal_left", "Rows that another key than the first has sealed", multiprocess_mode="mostrecent"
+)

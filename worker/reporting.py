@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from worker.probes import Finding, Probe
 
-LOOPS = ("sequencing", "publishing", "expiry", "line", "retention", "webhooks")
+LOOPS = ("sequencing", "publishing", "expiry", "line", "retention", "webhooks", "resealing")
 NEED_REDIS = {"publishing", "webhooks"}
 BEAT_SECONDS = 5.0  # a loop that was not at work for so long is down
 SILENT_CLIENT_SECONDS = 5.0

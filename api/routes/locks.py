@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import acquisitions, hot, identifiers, lock_reads, responses, traces, waiting
+from api import acquisitions, audits, hot, identifiers, lock_reads, responses, traces, waiting
 from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
 from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
@@ -74,7 +74,7 @@ async def acquire(
         request=request,
     )
     response.headers["Cache-Control"] = "no-store"
-    return acquisitions.of_grant(grant, ring=services.ring)
+    return acquisitions.of_grant(services, grant, principal=caller.name)
 
 
 @router.post(
@@ -116,6 +116,8 @@ async def release(user_id: UUID, services: Provided, caller: Caller, body: Relea
         traceparent=traces.current(),
     )
     outcome = await services.commits.submit(request)
+    if wish.force:
+        audits.note(services.metrics, who=caller.name, what="lock.force", on=user_id, reason=wish.reason)
     return ReleasedOut.of(outcome.user, released=outcome.released)
 
 

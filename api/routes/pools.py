@@ -60,7 +60,7 @@ async def acquire(
         services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
     )
     response.headers["Cache-Control"] = "no-store"
-    return acquisitions.of_request(granted, ask=ask, ring=services.ring)
+    return acquisitions.of_request(services, granted, ask=ask)
 
 
 @router.post(

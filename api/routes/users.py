@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from api import errors, responses, traces
+from api import audits, errors, responses, traces
 from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
 from api.outputs import BatchOut, UserOut
 from api.paths import BASE
@@ -41,8 +41,9 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
     responses=responses.describe(LoginTaken, SealingUnconfigured),
 )
 @router.post("", status_code=201, include_in_schema=False)
-async def create(body: UserIn, response: Response, services: Provided) -> UserOut:
+async def create(body: UserIn, response: Response, services: Provided, caller: Caller) -> UserOut:
     user = await services.database.run(users.create, new=_new(body), ring=services.ring, traceparent=traces.current())
+    audits.note(services.metrics, who=caller.name, what="user.create", on=user.id)
     response.headers["Location"] = f"{BASE}/users/{user.id}"
     return UserOut.of(user)
 
@@ -56,12 +57,15 @@ async def create_batch(
     body: Annotated[list[Any], Body(min_length=1, max_length=BATCH_MOST), WithJsonSchema(ROWS_SCHEMA)],
     request: Request,
     services: Provided,
+    caller: Caller,
 ) -> BatchOut:
     rows = [_checked(row) for row in body]
     new = [_new(row) for row in rows if isinstance(row, UserIn)]
     trace = traces.current()
     made = iter(await services.database.run(users.create_many, new=new, ring=services.ring, traceparent=trace))
     outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
+    created = [str(outcome.id) for outcome in outcomes if isinstance(outcome, User)]
+    audits.note(services.metrics, who=caller.name, what="user.create_batch", on=None, users=created)
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 
 
@@ -99,6 +103,8 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Cal
         traceparent=traces.current(),
     )
     services.dispatcher.freed()
+    fields = sorted(body.model_fields_set)
+    audits.note(services.metrics, who=caller.name, what="user.change", on=user_id, fields=fields, status=user.status)
     return UserOut.of(user)
 
 
@@ -117,6 +123,7 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         projects=caller.projects,
         traceparent=traces.current(),
     )
+    audits.note(services.metrics, who=caller.name, what="user.delete", on=user_id, force_reason=query.reason)
     await asyncio.to_thread(services.cache.forget, user_id)
     return Response(status_code=204)
 

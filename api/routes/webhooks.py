@@ -7,8 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api import responses
+from api import audits, responses
 from api.paths import BASE
+from api.principals import Caller
 from api.services import Provided, Services
 from api.webhook_forms import (
     DeliveriesQuery,
@@ -47,13 +48,15 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
     responses=responses.describe(AddressForbidden, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown),
 )
 @router.post("", status_code=201, include_in_schema=False)
-async def create(body: WebhookIn, response: Response, services: Provided) -> SecretWebhookOut:
+async def create(body: WebhookIn, response: Response, services: Provided, caller: Caller) -> SecretWebhookOut:
     url = str(body.url)
     _require_public(services, url)
     by = Filter(body.types, body.user_id, body.project_id, body.env)
     new = webhooks.NewWebhook(url, body.description, by, body.after)
     webhook, secret = await services.database.run(webhooks.create, new=new, ring=services.ring)
+    audits.note(services.metrics, who=caller.name, what="webhook.create", on=webhook.id, host=host(url))
     response.headers["Location"] = f"{BASE}/webhooks/{webhook.id}"
+    response.headers["Cache-Control"] = "no-store"
     return SecretWebhookOut.of(webhook, secret=secret)
 
 
@@ -78,11 +81,13 @@ async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
     summary="Change a webhook, pause it, or set it active again where it stands",
     responses=responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
 )
-async def change(webhook_id: UUID, body: WebhookPatch, services: Provided) -> WebhookOut:
+async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Caller) -> WebhookOut:
     fields = {name: getattr(body, name) for name in body.model_fields_set}
     if body.url is not None:
         _require_public(services, str(body.url))
-    return WebhookOut.of(await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields))
+    webhook = await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields)
+    audits.note(services.metrics, who=caller.name, what="webhook.change", on=webhook_id, fields=sorted(fields))
+    return WebhookOut.of(webhook)
 
 
 @router.delete(
@@ -91,8 +96,9 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided) -> We
     summary="Delete a webhook with all that is known of its deliveries",
     responses=responses.describe(WebhookNotFound),
 )
-async def remove(webhook_id: UUID, services: Provided) -> Response:
+async def remove(webhook_id: UUID, services: Provided, caller: Caller) -> Response:
     await services.database.run(webhooks.remove, webhook_id=webhook_id)
+    audits.note(services.metrics, who=caller.name, what="webhook.delete", on=webhook_id)
     return Response(status_code=204)
 
 
@@ -101,9 +107,11 @@ async def remove(webhook_id: UUID, services: Provided) -> Response:
     summary="Set a webhook active where it stands, or after a cursor",
     responses=responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
 )
-async def resume(webhook_id: UUID, services: Provided, body: ResumeIn | None = None) -> WebhookOut:
+async def resume(webhook_id: UUID, services: Provided, caller: Caller, body: ResumeIn | None = None) -> WebhookOut:
     after = body.after if body else None
-    return WebhookOut.of(await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after))
+    webhook = await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after)
+    audits.note(services.metrics, who=caller.name, what="webhook.resume", on=webhook_id, after=after)
+    return WebhookOut.of(webhook)
 
 
 @router.post(
@@ -111,11 +119,15 @@ async def resume(webhook_id: UUID, services: Provided, body: ResumeIn | None = N
     summary="A new secret, shown this once; the old one signs too for a while",
     responses=responses.describe(WebhookNotFound, SealingUnconfigured),
 )
-async def rotate_secret(webhook_id: UUID, services: Provided, body: RotateIn | None = None) -> SecretWebhookOut:
+async def rotate_secret(
+    webhook_id: UUID, response: Response, services: Provided, caller: Caller, body: RotateIn | None = None
+) -> SecretWebhookOut:
     overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
     webhook, secret = await services.database.run(
         webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap
     )
+    audits.note(services.metrics, who=caller.name, what="webhook.rotate_secret", on=webhook_id)
+    response.headers["Cache-Control"] = "no-store"
     return SecretWebhookOut.of(webhook, secret=secret)
 
 
@@ -145,8 +157,9 @@ async def deliveries(
     summary="Send that event once more, whatever the webhook's status; its cursor stays",
     responses=responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
 )
-async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided) -> DeliveryOut:
+async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Caller) -> DeliveryOut:
     asked = await services.database.run(webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id)
+    audits.note(services.metrics, who=caller.name, what="webhook.send_again", on=webhook_id, delivery=delivery_id)
     return DeliveryOut.of(asked)
 
 

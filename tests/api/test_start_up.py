@@ -7,12 +7,14 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 import uvicorn
 from sqlalchemy import Engine, make_url, text
 
 from api import __main__ as program
+from domain import sealing
 from domain.settings import Settings
 from standalone import ports
 from tests.api.logs import logging_to
@@ -87,6 +89,14 @@ def started(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[int, str
         ({"BOTFARM_SECRET_KEYS_FILE": "/nowhere/secret.keys"}, "/nowhere/secret.keys"),
         ({"BOTFARM_SECRET_KEYS": f"one:{PASSWORD}"}, "sealing key 1 is not the base64 of 32 bytes"),
         ({"BOTFARM_SECRET_KEYS": PASSWORD}, "sealing key 1"),
+        (
+            {"DATABASE_URL": "postgresql://postgres:postgres@192.0.2.1/botfarm"},
+            "the database at 192.0.2.1 has a default password",
+        ),
+        ({"BOTFARM_RATE_LIMIT": "often"}, "BOTFARM_RATE_LIMIT is no rate"),
+        ({"BOTFARM_CORS_ORIGINS": "*"}, "BOTFARM_CORS_ORIGINS: names no origins"),
+        ({"DATABASE_URL_FILE": "/nowhere/url"}, "DATABASE_URL and DATABASE_URL_FILE are both given"),
+        ({"BOTFARM_LANES_FILE": "/nowhere/lanes"}, "BOTFARM_LANES_FILE cannot be read"),
     ],
     ids=str,
 )
@@ -98,13 +108,25 @@ def test_settings_that_cannot_be_are_refused_with_one_clear_line(
     check_refusal(code, said, told=told)
 
 
+def test_a_key_file_that_is_open_to_others_is_refused_with_what_to_do(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "secret.keys"
+    sealing.make_file(keys)
+    keys.chmod(0o604)
+
+    code, said = started(monkeypatch, DATABASE_URL=database_url, BOTFARM_SECRET_KEYS_FILE=str(keys))
+
+    check_refusal(code, said, told=f"is open to others: chmod 600 {keys}")
+
+
 def test_a_database_without_the_schema_is_refused_with_what_to_do(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The one that was named may be somebody's farm; the database of every server's administrator is not.
     bare = make_url(postgres_url).set(database="postgres").render_as_string(hide_password=False)
 
-    code, said = started(monkeypatch, DATABASE_URL=bare)
+    code, said = started(monkeypatch, DATABASE_URL=bare, BOTFARM_AUTH="off")
 
     check_refusal(code, said, told="run python -m domain migrate")
 
@@ -115,7 +137,7 @@ def test_a_database_that_does_not_let_us_in_is_refused_with_its_own_words(
     monkeypatch.setattr(program, "START_SECONDS", 2)  # one attempt
     url = make_url(postgres_url).set(username="nobody", password=PASSWORD)
 
-    code, said = started(monkeypatch, DATABASE_URL=url.render_as_string(hide_password=False))
+    code, said = started(monkeypatch, DATABASE_URL=url.render_as_string(hide_password=False), BOTFARM_AUTH="off")
 
     check_refusal(code, said, told="nobody")
 
@@ -126,7 +148,7 @@ def test_a_schema_that_is_too_old_is_refused_with_what_to_do(
     with engine.begin() as conn:
         conn.execute(text("DELETE FROM alembic_version"))
 
-    code, said = started(monkeypatch, DATABASE_URL=database_url)
+    code, said = started(monkeypatch, DATABASE_URL=database_url, BOTFARM_AUTH="off")
 
     check_refusal(code, said, told="older than this program: run python -m domain migrate")
 

@@ -31,6 +31,7 @@ def empty_url(admin_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: P
         conn.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
     url = admin_engine.url.set(database=name).render_as_string(hide_password=False)
     monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("BOTFARM_AUTH", "off")
     monkeypatch.delenv("BOTFARM_SECRET_KEYS_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
     yield url
@@ -130,6 +131,33 @@ def test_a_bad_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, caps
     line = the_one_line(capsys)
     assert code == 1
     assert line == "DATABASE_URL: must be a postgresql:// URL, not mysql://"
+
+
+def test_a_default_password_at_another_host_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("BOTFARM_AUTH", raising=False)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://botfarm:botfarm@192.0.2.1/farm")
+
+    code = command.main(["migrate"])
+
+    assert code == 1
+    assert the_one_line(capsys).startswith("the database at 192.0.2.1 has a default password: give botfarm another")
+
+
+@pytest.mark.usefixtures("empty_url")
+def test_a_key_file_that_is_open_to_others_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "secret.keys"
+    sealing.make_file(path)
+    path.chmod(0o640)
+    monkeypatch.setenv("BOTFARM_SECRET_KEYS_FILE", str(path))
+
+    code = command.main(["migrate", "--make-key-file"])
+
+    assert code == 1
+    assert the_one_line(capsys) == f"{path} holds sealing keys and is open to others: chmod 600 {path}"
 
 
 def test_a_database_that_is_not_there_is_told_without_its_password(

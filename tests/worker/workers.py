@@ -58,6 +58,7 @@ def working(settings: Settings, folder: Path, **variables: str) -> Iterator[Work
         "BOTFARM_REDIS_PREFIX": settings.redis_prefix,
         "BOTFARM_SECRET_KEYS_FILE": settings.secret_keys_file or "",
         "BOTFARM_WORKER_PORT": "0",
+        "BOTFARM_AUTH": "off",
         "BOTFARM_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8",
         "TMPDIR": str(folder),
         **variables,

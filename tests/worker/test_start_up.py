@@ -1,0 +1,59 @@
+"""How a worker refuses to start: with one clear line, before anything of it runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from domain import sealing
+from worker import __main__ as program
+
+PASSWORD = "planted-database-password"
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str) -> str:
+    for name in os.environ:
+        if name.startswith("BOTFARM_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("worker.supervisor.run", lambda *_, **__: pytest.fail("it started"))
+    for name, value in {"DATABASE_URL": "postgresql://me@127.0.0.1:1/farm", **variables}.items():
+        monkeypatch.setenv(name, value)
+
+    code = program.main([])
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("{")]
+    assert code == 1
+    assert PASSWORD not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"DATABASE_URL": "postgresql://postgres:postgres@192.0.2.1/farm"}, "192.0.2.1 has a default password"),
+        ({"BOTFARM_SECRET_KEYS": f"one:{PASSWORD}"}, "sealing key 1 is not the base64 of 32 bytes"),
+        ({"BOTFARM_SECRET_KEYS_FILE": "/nowhere/secret.keys"}, "/nowhere/secret.keys"),
+        ({"BOTFARM_WORKER_PORT": "http"}, "BOTFARM_WORKER_PORT: "),
+        ({"DATABASE_URL_FILE": "/nowhere/url"}, "DATABASE_URL and DATABASE_URL_FILE are both given"),
+    ],
+    ids=str,
+)
+def test_what_is_not_safe_or_not_right_is_refused_with_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], told: str
+) -> None:
+    line = refusal(monkeypatch, capsys, **variables)
+
+    assert line.startswith("botfarm: ")
+    assert told in line
+
+
+def test_a_key_file_that_is_open_to_others_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    keys = tmp_path / "secret.keys"
+    sealing.make_file(keys)
+    keys.chmod(0o644)
+
+    line = refusal(monkeypatch, capsys, BOTFARM_SECRET_KEYS_FILE=str(keys))
+
+    assert line == f"botfarm: {keys} holds sealing keys and is open to others: chmod 600 {keys}"
