@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import responses
 from api.paths import BASE
+from api.principals import Admin, Principal
 from api.services import Provided, Services
 from api.webhook_forms import (
     DeliveriesQuery,
@@ -47,10 +48,11 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
     responses=responses.describe(AddressForbidden, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown),
 )
 @router.post("", status_code=201, include_in_schema=False)
-async def create(body: WebhookIn, response: Response, services: Provided) -> SecretWebhookOut:
+async def create(body: WebhookIn, response: Response, services: Provided, caller: Admin) -> SecretWebhookOut:
+    _require_own(caller, body)
     url = str(body.url)
     _require_public(services, url)
-    by = Filter(body.types, body.user_id, body.project_id, body.env)
+    by = Filter(body.types, body.user_id, body.project_id, body.env, caller.projects)
     new = webhooks.NewWebhook(url, body.description, by, body.after)
     webhook, secret = await services.database.run(webhooks.create, new=new, ring=services.ring)
     response.headers["Location"] = f"{BASE}/webhooks/{webhook.id}"
@@ -60,17 +62,17 @@ async def create(body: WebhookIn, response: Response, services: Provided) -> Sec
 @router.get("/", summary="List webhooks", responses=responses.describe())
 @router.get("", include_in_schema=False)
 async def find(
-    query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided
+    query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
 ) -> list[WebhookOut]:
-    found = await services.database.run(webhooks.find, limit=query.limit, after=query.after)
+    found = await services.database.run(webhooks.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=found[-1].id)
     return [WebhookOut.of(webhook) for webhook in found]
 
 
 @router.get("/{webhook_id}", summary="One webhook", responses=responses.describe(WebhookNotFound))
-async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
-    return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id))
+async def get(webhook_id: UUID, services: Provided, caller: Admin) -> WebhookOut:
+    return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id, projects=caller.projects))
 
 
 @router.patch(
@@ -78,11 +80,14 @@ async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
     summary="Change a webhook, pause it, or set it active again where it stands",
     responses=responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
 )
-async def change(webhook_id: UUID, body: WebhookPatch, services: Provided) -> WebhookOut:
+async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Admin) -> WebhookOut:
     fields = {name: getattr(body, name) for name in body.model_fields_set}
+    _require_own(caller, body)
     if body.url is not None:
         _require_public(services, str(body.url))
-    return WebhookOut.of(await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields))
+    return WebhookOut.of(
+        await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields, projects=caller.projects)
+    )
 
 
 @router.delete(
@@ -91,8 +96,8 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided) -> We
     summary="Delete a webhook with all that is known of its deliveries",
     responses=responses.describe(WebhookNotFound),
 )
-async def remove(webhook_id: UUID, services: Provided) -> Response:
-    await services.database.run(webhooks.remove, webhook_id=webhook_id)
+async def remove(webhook_id: UUID, services: Provided, caller: Admin) -> Response:
+    await services.database.run(webhooks.remove, webhook_id=webhook_id, projects=caller.projects)
     return Response(status_code=204)
 
 
@@ -101,9 +106,11 @@ async def remove(webhook_id: UUID, services: Provided) -> Response:
     summary="Set a webhook active where it stands, or after a cursor",
     responses=responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
 )
-async def resume(webhook_id: UUID, services: Provided, body: ResumeIn | None = None) -> WebhookOut:
+async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: ResumeIn | None = None) -> WebhookOut:
     after = body.after if body else None
-    return WebhookOut.of(await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after))
+    return WebhookOut.of(
+        await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after, projects=caller.projects)
+    )
 
 
 @router.post(
@@ -111,10 +118,12 @@ async def resume(webhook_id: UUID, services: Provided, body: ResumeIn | None = N
     summary="A new secret, shown this once; the old one signs too for a while",
     responses=responses.describe(WebhookNotFound, SealingUnconfigured),
 )
-async def rotate_secret(webhook_id: UUID, services: Provided, body: RotateIn | None = None) -> SecretWebhookOut:
+async def rotate_secret(
+    webhook_id: UUID, services: Provided, caller: Admin, body: RotateIn | None = None
+) -> SecretWebhookOut:
     overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
     webhook, secret = await services.database.run(
-        webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap
+        webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap, projects=caller.projects
     )
     return SecretWebhookOut.of(webhook, secret=secret)
 
@@ -130,9 +139,14 @@ async def deliveries(
     request: Request,
     response: Response,
     services: Provided,
+    caller: Admin,
 ) -> list[DeliveryOut]:
     found = await services.database.run(
-        webhooks.find_deliveries, webhook_id=webhook_id, limit=query.limit, after=query.after
+        webhooks.find_deliveries,
+        webhook_id=webhook_id,
+        limit=query.limit,
+        after=query.after,
+        projects=caller.projects,
     )
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=found[-1].id)
@@ -145,9 +159,16 @@ async def deliveries(
     summary="Send that event once more, whatever the webhook's status; its cursor stays",
     responses=responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
 )
-async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided) -> DeliveryOut:
-    asked = await services.database.run(webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id)
+async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Admin) -> DeliveryOut:
+    asked = await services.database.run(
+        webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id, projects=caller.projects
+    )
     return DeliveryOut.of(asked)
+
+
+def _require_own(caller: Principal, body: WebhookIn | WebhookPatch) -> None:
+    if body.project_id is not None:
+        caller.demand_project(body.project_id)
 
 
 def _require_public(services: Services, url: str) -> None:
