@@ -3,7 +3,6 @@
 import ast
 import hmac
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +61,7 @@ def _is_docstring(body: ast.AST, node: ast.Constant) -> bool:
 
 @pytest.fixture(scope="module")
 def sources() -> dict[str, str]:
-    paths: list[Path] = [path for room in ROOMS for path in (SOURCES / room).rglob("*.py")]
+    paths = [path for room in ROOMS for path in (SOURCES / room).rglob("*.py")]
     return {str(path.relative_to(SOURCES)): path.read_text() for path in paths}
 
 
