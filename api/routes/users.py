@@ -45,7 +45,9 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
 @router.post("", status_code=201, include_in_schema=False)
 async def create(body: UserIn, response: Response, services: Provided, caller: Admin) -> UserOut:
     caller.demand_project(body.project_id)
-    user = await services.database.run(users.create, new=_new(body), ring=services.ring, traceparent=traces.current())
+    user = await services.database.run(
+        users.create, new=_new(body), ring=services.ring, principal=caller.name, traceparent=traces.current()
+    )
     response.headers["Location"] = f"{BASE}/users/{user.id}"
     return UserOut.of(user)
 
@@ -63,8 +65,11 @@ async def create_batch(
 ) -> BatchOut:
     rows = [_checked(row, caller) for row in body]
     new = [_new(row) for row in rows if isinstance(row, UserIn)]
-    trace = traces.current()
-    made = iter(await services.database.run(users.create_many, new=new, ring=services.ring, traceparent=trace))
+    made = iter(
+        await services.database.run(
+            users.create_many, new=new, ring=services.ring, principal=caller.name, traceparent=traces.current()
+        )
+    )
     outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 

@@ -121,7 +121,8 @@ def _within_limits(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Sequence
         return rows, []
     room = quotas.measure(conn, limited, skip_locked=True)
     inside = [row for row in rows if not row.limited or room.take(row.principal, row.wanted)]
-    aside = [row.id for row in rows if row not in inside and row.principal in room.most]
+    kept = {row.id for row in inside}
+    aside = [row.id for row in rows if row.id not in kept and row.principal in room.most]
     if aside:
         conn.execute(SET_ASIDE, {"ids": aside})
     return inside, aside
