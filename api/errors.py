@@ -3,7 +3,7 @@
 import http
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,7 @@ class Problem:
     detail: Callable[[Any], str]
     members: Callable[[Any], Mapping[str, Any]] = _nothing
     retry_after: Callable[[Any], float] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def _plain(sentence: str) -> Callable[[Any], str]:
@@ -257,6 +258,36 @@ TABLE: Mapping[type[Refusal], Problem] = {
         lambda r: f"Webhooks go to public addresses, and {r.host} is none: see BOTFARM_WEBHOOK_ALLOW_NETWORKS.",
         lambda r: {"host": r.host},
     ),
+    errors.Unauthenticated: Problem(
+        401,
+        "unauthenticated",
+        "Not authenticated",
+        _plain("This call needs an API key that is in force: Authorization: Bearer bf_…"),
+        headers={"WWW-Authenticate": "Bearer"},
+    ),
+    errors.Forbidden: Problem(403, "forbidden", "Forbidden", _plain("This API key may not do that.")),
+    errors.TooManyLocks: Problem(
+        429,
+        "too-many-locks",
+        "Too many locks at once",
+        lambda r: f"This API key may hold {r.locks_most} lock(s) at once, those it waits for included: release some.",
+        lambda r: {"locks_most": r.locks_most},
+        retry_after=_soon,
+    ),
+    errors.KeyNotFound: Problem(
+        404,
+        "key-not-found",
+        "No such key",
+        lambda r: f"There is no key {r.key_id}, or it is revoked.",
+        lambda r: {"key_id": r.key_id},
+    ),
+    errors.KeyNameTaken: Problem(
+        409,
+        "key-name-taken",
+        "Key name taken",
+        _plain("A key of this name is in force: revoke it first, or rotate it to go on under its name."),
+        lambda r: {"name": r.name},
+    ),
     errors.DatabaseUnavailable: Problem(
         503,
         "unavailable",
@@ -310,9 +341,9 @@ def document(refusal: Refusal, *, instance: str) -> tuple[dict[str, Any], dict[s
     if refusal.place is not None:
         body |= {"request_id": str(refusal.place.request_id), "position": refusal.place.position}
     if problem.retry_after is None:
-        return body, {}
+        return body, dict(problem.headers)
     seconds = min(RETRY_AFTER_MOST, max(1, math.ceil(problem.retry_after(refusal))))
-    return body, {"Retry-After": str(seconds)}
+    return body, {**problem.headers, "Retry-After": str(seconds)}
 
 
 def invalid_document(found: Sequence[Mapping[str, Any]], *, instance: str) -> dict[str, Any]:

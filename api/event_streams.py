@@ -6,6 +6,7 @@ held: pages are read through the API's pool, only a few at a time over all strea
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastapi import Response
@@ -29,6 +30,8 @@ AGAIN_SECONDS = 0.5
 FAREWELL_SECONDS = 1.0
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
+Watch = Callable[[Callable[[], object]], Callable[[], None]]
+
 log_ = log.get(__name__)
 
 
@@ -46,24 +49,29 @@ class Streams:
         async with self._reads:
             return await self.database.run(frames.read, after=after, limit=PAGE, by=by)
 
-    async def open(self, *, after: str | None, by: Filter) -> "EventStream":
+    async def open(self, *, after: str | None, by: Filter, watch: Watch) -> "EventStream":
         """A stream whose cursor is good, with its first page. Raises what `page` raises."""
-        return EventStream(self, by, await self.page(after=after, by=by))
+        return EventStream(self, by, await self.page(after=after, by=by), watch)
 
 
 class EventStream(Response):
-    """Begins with a page and ends with the client, with the process, or when the client reads too slowly."""
+    """Begins with a page and ends with the client, its key or the process, or when the client reads too slowly.
 
-    def __init__(self, streams: Streams, by: Filter, first: Frames) -> None:
+    `watch` has a function called when the key is no longer in force, and gives one that calls that off.
+    """
+
+    def __init__(self, streams: Streams, by: Filter, first: Frames, watch: Watch) -> None:
         super().__init__(headers=HEADERS, media_type=MEDIA_TYPE)
         del self.headers["content-length"]
         self._streams = streams
         self._by = by
         self._first = first
+        self._watch = watch
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         tailer, figures = self._streams.tailer, self._streams.figures
         subscription = tailer.attend()
+        unwatch = self._watch(subscription.end)
         writing = asyncio.ensure_future(self._write(send, subscription))
         gone = asyncio.ensure_future(_hang_up(receive))
         figures.open.inc()
@@ -74,6 +82,7 @@ class EventStream(Response):
                 await asyncio.wait({writing, gone}, timeout=FAREWELL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             figures.open.dec()
+            unwatch()
             tailer.leave(subscription)
             gone.cancel()
             writing.cancel()

@@ -29,7 +29,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from domain import db, locks, log, requests
+from domain import db, locks, log, quotas, requests
 from domain.errors import DatabaseUnavailable, Overloaded
 from domain.locks import Acquire, Release, Renew
 from domain.requests import Ask, Cancel, Claim, Detach, Enqueue
@@ -43,7 +43,10 @@ LOCK_VERBS: dict[type[Request], Verb] = {
     Renew: locks.renew,
     Release: locks.release,
 }
+# Acquire here is for principals with a limit of locks: they are counted in a statement before.
 REQUEST_VERBS: dict[type[Request], Verb] = {
+    Acquire: quotas.acquire,
+    Release: locks.release,
     Ask: requests.take,
     Enqueue: requests.enqueue,
     Detach: requests.detach,

@@ -28,8 +28,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import errors, principals
+from api import errors
 from api.middleware import BODY_MOST_BYTES, announced
+from api.principals import PLACE, Demand
 from api.services import Services
 from domain.errors import Refusal
 
@@ -59,13 +60,16 @@ class _Hot:
     takes: frozenset[str]
     model: type[BaseModel] | None
     needs_body: bool
+    demand: Demand
 
     @classmethod
     def of(cls, route: APIRoute) -> "_Hot":
         parameters = inspect.signature(route.endpoint).parameters
         body = parameters.get("body")
         needs_body = body is not None and body.default is inspect.Parameter.empty
-        return cls(route.path_format, route.endpoint, frozenset(parameters), _model(route.endpoint), needs_body)
+        endpoint = route.endpoint
+        takes = frozenset(parameters)
+        return cls(route.path_format, endpoint, takes, _model(endpoint), needs_body, _demand(endpoint))
 
 
 @dataclass(slots=True)
@@ -129,8 +133,8 @@ class HotPaths:
         given: dict[str, Any] = {"user_id": user_id, "body": body, "services": self._services, "response": answer}
         if "request" in hot.takes:
             given["request"] = Request(scope, receive)
-        given["caller"] = await principals.identify()
         try:
+            given["caller"] = hot.demand.of(scope.get(PLACE))
             told = await hot.endpoint(**{name: given[name] for name in hot.takes})
         except (Refusal, RequestValidationError) as error:
             await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
@@ -151,6 +155,15 @@ def _model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
     annotation = typing.get_type_hints(endpoint).get("body")
     kinds = typing.get_args(annotation) or (annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _demand(endpoint: Callable[..., Any]) -> Demand:
+    """What the annotation of `caller` demands: a hot route is never without."""
+    annotation = typing.get_type_hints(endpoint, include_extras=True).get("caller")
+    for told in typing.get_args(annotation):
+        if isinstance(demand := getattr(told, "dependency", None), Demand):
+            return demand
+    raise TypeError(f"{endpoint.__name__} must say by its caller's annotation which scope it needs")
 
 
 async def _read(receive: Receive) -> list[Message]:

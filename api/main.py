@@ -17,13 +17,15 @@ from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
 from api.event_streams import Streams
+from api.gate import Gate, document_as_open, refuse_open_routes
 from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
 from api.hints import Hints
 from api.hot import HotPaths
+from api.identities import Identities
 from api.limits import Limits
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
-from api.routes import events, locks, operations, pools, requests, stats, users, webhooks
+from api.routes import events, keys, locks, operations, pools, requests, stats, users, webhooks
 from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
 from domain import db, sealing
@@ -50,11 +52,16 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.services = services = _services(settings)
     errors.install(app)
-    for module in (pools, users, locks, requests, events, webhooks, stats, operations, docs):
+    modules = (pools, users, locks, requests, events, webhooks, keys, stats, operations, docs)
+    refuse_open_routes(module.router for module in modules)
+    for module in modules:
         app.include_router(module.router)
+    if services.identities.off:
+        document_as_open(app)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(BodyLimit)
     app.add_middleware(HotPaths, services=services, routers=[pools.router, locks.router])
+    app.add_middleware(Gate, identities=services.identities)
     app.add_middleware(
         Limits,
         open_most=settings.concurrency,
@@ -117,7 +124,7 @@ def _services(settings: Settings) -> Services:
     def after_request(outcomes: Sequence[Outcome]) -> None:
         metrics.outcomes(outcomes)
         writer.offer_outcomes([grant for outcome in outcomes for grant in _grants(outcome)])
-        if True in outcomes:  # a request with leases was cancelled
+        if any(_frees(outcome) for outcome in outcomes):
             dispatcher.freed()
 
     commits.after_commit = after_commit
@@ -127,6 +134,7 @@ def _services(settings: Settings) -> Services:
     tailer = Tailer(engine(pool_size=1, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams)
     return Services(
         database=database,
+        identities=Identities(database, off=settings.auth != "keys"),
         commits=commits,
         requests=pools,
         dispatcher=dispatcher,
@@ -146,7 +154,14 @@ def _services(settings: Settings) -> Services:
 
 
 def _grants(outcome: Outcome) -> Sequence[Grant]:
+    if isinstance(outcome, Grant):
+        return [outcome]
     return outcome.grants if isinstance(outcome, Granted) else ()
+
+
+def _frees(outcome: Outcome) -> bool:
+    """Whether a request with leases was cancelled, or a late grant to a key with a limit was undone."""
+    return outcome is True or (isinstance(outcome, Released) and outcome.released)
 
 
 @contextlib.asynccontextmanager

@@ -5,11 +5,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import MEDIA_TYPE, TABLE
-from domain.errors import DatabaseUnavailable, Overloaded, Refusal
+from domain.errors import DatabaseUnavailable, Forbidden, Overloaded, Refusal, Unauthenticated
 
 Responses = dict[int | str, dict[str, Any]]
 
-EVERYWHERE = (DatabaseUnavailable, Overloaded)
+EVERYWHERE = (Unauthenticated, Forbidden, DatabaseUnavailable, Overloaded)
 # Before a call is looked at: see `limits`.
 AT_THE_DOOR = {
     408: "Body did not come in time (`request-timeout`)",
@@ -36,7 +36,7 @@ SCHEMA = Problem.model_json_schema()
 
 
 def describe(*refusals: type[Refusal]) -> Responses:
-    """The `responses` of a route that may refuse so; invalid input and a database that is away may come anywhere."""
+    """The `responses` of a route that may refuse so; invalid input, a bad key and a database away may come anywhere."""
     told = {422: ["Invalid request (`invalid-request`, with `errors`)"]}
     told |= {status: [text] for status, text in AT_THE_DOOR.items()}
     for problem in (TABLE[kind] for kind in (*refusals, *EVERYWHERE)):

@@ -18,6 +18,7 @@ from api.event_streams import Streams
 from api.group_commit import GroupCommit
 from api.health import Monitor
 from api.hints import Hints
+from api.identities import Identities
 from api.metrics import Metrics
 from domain import log
 from domain.addresses import Network
@@ -82,6 +83,7 @@ class Services:
     """
 
     database: Database
+    identities: Identities
     commits: GroupCommit
     requests: GroupCommit
     dispatcher: Dispatcher

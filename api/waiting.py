@@ -1,11 +1,14 @@
 """Asking for users and, if need be, waiting in line for them: what an acquire call does."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 
 from api.dispatcher import Waiter
+from api.group_commit import GroupCommit
+from api.principals import PLACE, Principal
 from api.services import Services
 from domain import errors
 from domain.errors import CoolingDown, DatabaseUnavailable, LineAhead, LockHeld, NoUserFree, Refusal
@@ -31,7 +34,7 @@ async def acquire(
 ) -> Grant:
     """The lock of one user, at once or within `wait_seconds`. Raises the refusals of `locks.acquire`."""
     try:
-        grant: Grant = await services.commits.submit(wish, undo=not chosen)
+        grant: Grant = await _lane(services, wish).submit(wish, undo=not chosen)
     except WORTH_WAITING as refusal:
         if wait_seconds == 0:
             raise
@@ -51,8 +54,13 @@ async def _claimed(services: Services, wish: Acquire, grant: Grant) -> Grant:
     Raises LeaseLost when it was taken back before.
     """
     if not await services.requests.submit(Claim((wish.principal, wish.lease_id), wish.user_id)):
-        grant = await services.commits.submit(wish)
+        grant = await _lane(services, wish).submit(wish)
     return grant
+
+
+def _lane(services: Services, wish: Acquire) -> GroupCommit:
+    """Counting locks first takes a transaction, which only the lane of requests has."""
+    return services.requests if wish.limited else services.commits
 
 
 async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, request: Request) -> Granted:
@@ -60,6 +68,7 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
     dispatcher = services.dispatcher
     waiter = dispatcher.attend(ask.key)
     hung_up = asyncio.ensure_future(_hang_up(request))
+    unwatch = _end_with_the_key(services, request, hung_up)
     try:
         outcome = await services.requests.submit(Enqueue(ask, dispatcher.home))
         if not isinstance(outcome, Granted):
@@ -77,6 +86,7 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
     finally:
         gone = hung_up.done()
         hung_up.cancel()
+        unwatch()
     granted = outcome if isinstance(outcome, Granted) else waiter.outcome()
     if granted is None or (gone and granted is not outcome):
         return await _leave(services, ask, waiter, gone=gone)
@@ -107,6 +117,12 @@ async def _hang_up(request: Request) -> None:
         continue
 
 
+def _end_with_the_key(services: Services, request: Request, hung_up: "asyncio.Task[None]") -> Callable[[], None]:
+    """A caller whose key is revoked while it waits is treated as one that has hung up: it is granted nothing more."""
+    caller: Principal = request.scope[PLACE]
+    return services.identities.watch(caller, hung_up.cancel)
+
+
 def _as_ask(wish: Acquire, *, priority: int) -> Ask:
     return Ask(
         request_id=wish.lease_id,
@@ -119,4 +135,5 @@ def _as_ask(wish: Acquire, *, priority: int) -> Ask:
         priority=priority,
         projects=wish.projects,
         traceparent=wish.traceparent,
+        limited=wish.limited,
     )

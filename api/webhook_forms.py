@@ -73,7 +73,7 @@ class ResumeIn(Input):
 
 class RotateIn(Input):
     overlap_seconds: Annotated[
-        int, Field(strict=True, ge=0, le=WEEK_SECONDS, description="So long the old secret signs too")
+        int, Field(strict=True, ge=0, le=WEEK_SECONDS, description="So long the old one is good too")
     ] = DAY_SECONDS
 
 
@@ -97,6 +97,7 @@ class WebhookOut(BaseModel):
     user_id: UUID | None
     project_id: UUID | None
     env: str | None
+    projects: Annotated[list[UUID] | None, Field(description="The only projects it hears of: those of its maker's key")]
     status: Literal["active", "paused", "disabled"]
     status_reason: Annotated[
         str | None, Field(description="Why it is disabled: `gone`, `retries-exhausted` or `cursor-too-old`")

@@ -215,3 +215,30 @@ class AddressForbidden(Refusal):
     """Webhooks must not be sent to this host: it is, or resolves to, an address that is not public."""
 
     host: str
+
+
+class Unauthenticated(Refusal):
+    """Nobody is known to be calling; not said is why, for that would help to guess."""
+
+
+class Forbidden(Refusal):
+    """The caller is known and may not do that; not said is what it lacks."""
+
+
+@dataclass(eq=False)
+class TooManyLocks(Refusal):
+    """The principal would hold more locks at once than its key allows, counting what it waits for in line."""
+
+    locks_most: int
+
+
+@dataclass(eq=False)
+class KeyNotFound(Refusal):
+    key_id: UUID
+
+
+@dataclass(eq=False)
+class KeyNameTaken(Refusal):
+    """A key that is not revoked has this name."""
+
+    name: str

@@ -29,19 +29,23 @@ class Event:
     occurred_at: datetime
     traceparent: str | None
     age_seconds: float
+    principal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events to read: every part that is given must hold."""
+    """Which events to read: every part that is given must hold. `projects` are those the reader is limited to."""
 
     types: Collection[str] = field(default_factory=tuple)
     user_id: UUID | None = None
     project_id: UUID | None = None
     env: str | None = None
+    projects: frozenset[UUID] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.types) or (self.user_id, self.project_id, self.env) != (None, None, None)
+        return bool(self.types) or any(
+            part is not None for part in (self.user_id, self.project_id, self.env, self.projects)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,16 @@ def matches(event: Event, by: Filter) -> bool:
         and (by.user_id is None or event.user_id == by.user_id)
         and (by.project_id is None or event.data.get("project_id") == str(by.project_id))
         and (by.env is None or event.data.get("env") == by.env)
+        and within(event, by.projects)
     )
+
+
+def within(event: Event, projects: Collection[UUID] | None) -> bool:
+    """Whether the event is of one of these projects, by what it was when it happened; None is all."""
+    if projects is None:
+        return True
+    project_id = event.data.get("project_id")
+    return project_id is not None and UUID(project_id) in projects
 
 
 def following(conn: Connection, *, after: Cursor, limit: int) -> Sequence[Event]:
@@ -137,9 +150,12 @@ def find_same(conn: Connection, *, seq: int, event_id: UUID) -> Event | None:
     return found if found is not None and found.event_id == event_id else None
 
 
-def history(conn: Connection, *, user_id: UUID, limit: int, after: str | None = None) -> Sequence[Event]:
+def history(
+    conn: Connection, *, user_id: UUID, limit: int, after: str | None = None, projects: frozenset[UUID] | None = None
+) -> Sequence[Event]:
     """One user's events, newest first, those older than the cursor `after`. Raises CursorMalformed."""
-    statement = _pictures().where(events.c.user_id == user_id).order_by(events.c.lock_version.desc()).limit(limit)
+    own = _conditions(Filter(user_id=user_id, projects=projects))
+    statement = _pictures().where(*own).order_by(events.c.lock_version.desc()).limit(limit)
     if after is not None:
         statement = statement.where(events.c.seq < Cursor.parse(after).seq)
     return [_of_row(row) for row in conn.execute(statement)]
@@ -198,6 +214,7 @@ def _pictures() -> Select[Any]:
         columns.data,
         columns.occurred_at,
         columns.traceparent,
+        columns.principal,
         age.label("age_seconds"),
     )
 
@@ -216,6 +233,8 @@ def _conditions(by: Filter) -> list[ColumnElement[bool]]:
         conditions.append(events.c.data["project_id"].astext == str(by.project_id))
     if by.env is not None:
         conditions.append(events.c.data["env"].astext == by.env)
+    if by.projects is not None:
+        conditions.append(events.c.data["project_id"].astext.in_(sorted(map(str, by.projects))))
     return conditions
 
 
@@ -230,4 +249,5 @@ def _of_row(row: Row[Any]) -> Event:
         row.occurred_at,
         row.traceparent,
         float(row.age_seconds),
+        row.principal,
     )

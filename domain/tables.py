@@ -11,6 +11,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Sequence,
@@ -170,6 +171,7 @@ lock_requests = Table(
     Column("users", ARRAY(UUID)),
     Column("leases", ARRAY(UUID)),
     Column("traceparent", Text),
+    Column("limited", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("principal", "request_id"),
 )
 places = Sequence("lock_requests_place", metadata=metadata)
@@ -212,6 +214,7 @@ webhooks = Table(
     Column("claimed_until", Timestamp),
     Column("created_at", Timestamp, nullable=False),
     Column("updated_at", Timestamp, nullable=False),
+    Column("projects", ARRAY(UUID)),
     CheckConstraint("status IN ('active', 'paused', 'disabled')", name="status_known"),
     CheckConstraint("(status = 'disabled') = (status_reason IS NOT NULL)", name="disabled_why"),
     CheckConstraint("num_nulls(previous_secret_sealed, previous_valid_until) IN (0, 2)", name="previous_whole"),
@@ -238,4 +241,31 @@ webhook_deliveries = Table(
     CheckConstraint("latency_ms IS NOT NULL OR kind = 'again'", name="only_again_waits"),
     Index("webhook_deliveries_newest", "webhook_id", text("id DESC")),
     Index("webhook_deliveries_pending", "webhook_id", "id", postgresql_where=text("latency_ms IS NULL")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary),
+    Column("previous_valid_until", Timestamp),
+    Column("hint", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("projects", ARRAY(UUID)),
+    Column("locks_most", Integer),
+    Column("created_at", Timestamp, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Timestamp),
+    Column("revoked_at", Timestamp),
+    Column("last_used_at", Timestamp),
+    UniqueConstraint("hash"),
+    UniqueConstraint("previous_hash"),
+    CheckConstraint(
+        "scopes <@ ARRAY['read', 'lock', 'events', 'admin'] AND cardinality(scopes) > 0", name="scopes_known"
+    ),
+    CheckConstraint("num_nulls(previous_hash, previous_valid_until) IN (0, 2)", name="previous_whole"),
+    CheckConstraint("locks_most > 0", name="counts"),
+    Index("api_keys_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
 )

@@ -73,24 +73,32 @@ WITH clock AS MATERIALIZED (
     ON CONFLICT (login) DO NOTHING
     RETURNING *
 ), noted AS (
-    INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, traceparent)
-    SELECT m.id, m.lock_version, 'botfarm.user.created.v1', {user_data("m")}, m.created_at, :traceparent
+    INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, principal, traceparent)
+    SELECT m.id, m.lock_version, 'botfarm.user.created.v1', {user_data("m")}, m.created_at,
+        :principal, :traceparent
     FROM made m ORDER BY m.login
 )
 SELECT m.*, m.created_at AS now FROM made m
 """)
 
 
-def create(conn: Connection, *, new: NewUser, ring: KeyRing, traceparent: str | None = None) -> User:
+def create(
+    conn: Connection, *, new: NewUser, ring: KeyRing, principal: str | None = None, traceparent: str | None = None
+) -> User:
     """Raises LoginTaken, or SealingUnconfigured for a password that no key can seal."""
-    (made,) = create_many(conn, new=[new], ring=ring, traceparent=traceparent)
+    (made,) = create_many(conn, new=[new], ring=ring, principal=principal, traceparent=traceparent)
     if isinstance(made, Refusal):
         raise made
     return made
 
 
 def create_many(
-    conn: Connection, *, new: Sequence[NewUser], ring: KeyRing, traceparent: str | None = None
+    conn: Connection,
+    *,
+    new: Sequence[NewUser],
+    ring: KeyRing,
+    principal: str | None = None,
+    traceparent: str | None = None,
 ) -> list[User | Refusal]:
     """Create all users that can be, each with its event; one outcome each, in order.
 
@@ -101,7 +109,8 @@ def create_many(
     """
     rows = [_row(user, ring=ring) for user in new]
     parameters = _parameters([row for row in rows if not isinstance(row, Refusal)])
-    made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters | {"traceparent": traceparent})}
+    told = {"principal": principal, "traceparent": traceparent}
+    made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters | told)}
     conn.execute(text(lines.HOPE))
     return [row if isinstance(row, Refusal) else made.get(row["id"], LoginTaken(row["login"])) for row in rows]
 

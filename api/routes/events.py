@@ -2,6 +2,8 @@
 
 import json
 import time
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -11,10 +13,12 @@ from api import event_streams, responses
 from api.frames import CURSOR_TYPE
 from api.inputs import EventsQuery, StreamQuery
 from api.paths import BASE
+from api.principals import Listener, Principal
 from api.services import Provided, Services
 from domain import events
 from domain.cursors import Cursor
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
+from domain.events import Filter
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 FEED: responses.Responses = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}}
@@ -39,8 +43,10 @@ router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
     responses=FEED | responses.describe(*REFUSALS),
 )
 @router.get("/", include_in_schema=False)
-async def read(query: Annotated[EventsQuery, Query()], request: Request, services: Provided) -> Response:
-    page = await _page(services, query)
+async def read(
+    query: Annotated[EventsQuery, Query()], request: Request, services: Provided, caller: Listener
+) -> Response:
+    page = await _page(services, query, caller=caller)
     parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
     onward = urlencode([*parameters, ("after", str(page.looked))])
     headers = {
@@ -62,26 +68,35 @@ async def read(query: Annotated[EventsQuery, Query()], request: Request, service
 async def stream(
     query: Annotated[StreamQuery, Query()],
     services: Provided,
+    caller: Listener,
     last_event_id: Annotated[
         str | None, Header(description="Where a client that comes back goes on: it goes before `after`")
     ] = None,
 ) -> Response:
     after = str(Cursor.parse(last_event_id)) if last_event_id else query.after
-    return await services.streams.open(after=after, by=query.by)
+    watch = partial(services.identities.watch, caller)
+    return await services.streams.open(after=after, by=_by(query, caller), watch=watch)
 
 
-async def _page(services: Services, query: EventsQuery) -> events.Page:
+def _by(query: StreamQuery, caller: Principal) -> Filter:
+    if query.project_id is not None:
+        caller.demand_project(query.project_id)
+    return replace(query.by, projects=caller.projects)
+
+
+async def _page(services: Services, query: EventsQuery, *, caller: Principal) -> events.Page:
     """The page, waiting for a first event as long as was asked for. Nothing is held open between two looks.
 
     A filtered look goes only so far: without a match and without time left the page is empty and not caught up.
     """
     deadline = time.monotonic() + query.wait_seconds
-    after = query.after
+    after, by = query.after, _by(query, caller)
     while True:
-        page = await services.database.run(events.read, after=after, limit=query.limit, by=query.by)
+        page = await services.database.run(events.read, after=after, limit=query.limit, by=by)
         left_seconds = deadline - time.monotonic()
         if page.events or left_seconds <= 0 or services.stopping.is_set():
+            await services.identities.confirm(caller)
             return page
         after = str(page.looked)
         if page.caught_up:
-            await services.streams.tailer.news(query.by, after=page.looked, seconds=left_seconds)
+            await services.streams.tailer.news(by, after=page.looked, seconds=left_seconds)

@@ -9,7 +9,7 @@ from api import acquisitions, audits, hot, identifiers, lock_reads, responses, t
 from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
 from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.paths import BASE
-from api.principals import Caller
+from api.principals import Locker, Reader
 from api.services import Provided
 from domain.errors import (
     CoolingDown,
@@ -21,6 +21,7 @@ from domain.errors import (
     NotLockHolder,
     RequestNotFound,
     SealBroken,
+    TooManyLocks,
     UserNotFound,
     UserQuarantined,
 )
@@ -42,6 +43,7 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
         RequestNotFound,
         LineFull,
         SealBroken,
+        TooManyLocks,
     ),
 )
 @hot.route
@@ -49,7 +51,7 @@ async def acquire(
     user_id: UUID,
     request: Request,
     services: Provided,
-    caller: Caller,
+    caller: Locker,
     response: Response,
     body: AcquireIn | None = None,
 ) -> AcquiredOut:
@@ -64,6 +66,7 @@ async def acquire(
         cooldown=services.policy.cooldown,
         projects=caller.projects,
         traceparent=traces.current(),
+        limited=caller.locks_most is not None,
     )
     grant = await waiting.acquire(
         services,
@@ -83,7 +86,7 @@ async def acquire(
     responses=responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
 )
 @hot.route
-async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller) -> RenewedOut:
+async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker) -> RenewedOut:
     request = Renew(
         user_id=user_id,
         lease_id=body.lease_id,
@@ -104,8 +107,10 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Caller
     responses=responses.describe(UserNotFound, LeaseLost, NotLockHolder),
 )
 @hot.route
-async def release(user_id: UUID, services: Provided, caller: Caller, body: ReleaseIn | None = None) -> ReleasedOut:
+async def release(user_id: UUID, services: Provided, caller: Locker, body: ReleaseIn | None = None) -> ReleasedOut:
     wish = body or ReleaseIn()
+    if wish.force:
+        caller.demand("admin")
     request = Release(
         user_id=user_id,
         principal=caller.name,
@@ -128,7 +133,7 @@ async def release(user_id: UUID, services: Provided, caller: Caller, body: Relea
     responses=responses.describe(UserNotFound),
 )
 async def look(
-    user_id: UUID, query: Annotated[LockQuery, Query()], services: Provided, caller: Caller, response: Response
+    user_id: UUID, query: Annotated[LockQuery, Query()], services: Provided, caller: Reader, response: Response
 ) -> LockStateOut:
     state, source = await lock_reads.read(services, user_id=user_id, query=query, projects=caller.projects)
     response.headers["X-Cache"] = source

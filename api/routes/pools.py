@@ -10,7 +10,7 @@ from api.group_commit import Outcome
 from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
 from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
 from api.paths import BASE
-from api.principals import Caller
+from api.principals import Locker
 from api.services import Provided, Services
 from domain import clocks, locks
 from domain.errors import (
@@ -21,6 +21,7 @@ from domain.errors import (
     RequestIdReused,
     RequestNotFound,
     SealBroken,
+    TooManyLocks,
 )
 from domain.locks import Release, Renew
 from domain.requests import Ask
@@ -32,14 +33,16 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
     "/acquire_lock",
     summary="Take the locks of any users that match: all or none",
     responses=responses.describe(
-        NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken
+        NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken, TooManyLocks
     ),
 )
 @hot.route
 async def acquire(
-    request: Request, services: Provided, caller: Caller, response: Response, body: PoolIn | None = None
+    request: Request, services: Provided, caller: Locker, response: Response, body: PoolIn | None = None
 ) -> PoolOut:
     wish = body or PoolIn()
+    if wish.project_id is not None:
+        caller.demand_project(wish.project_id)
     ask = Ask(
         request_id=wish.request_id or identifiers.new(),
         principal=caller.name,
@@ -55,6 +58,7 @@ async def acquire(
         priority=wish.priority,
         projects=caller.projects,
         traceparent=traces.current(),
+        limited=caller.locks_most is not None,
     )
     granted = await waiting.take(
         services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
@@ -69,7 +73,7 @@ async def acquire(
     responses=responses.describe(),
 )
 @hot.route
-async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> RenewedManyOut:
+async def renew(body: RenewManyIn, services: Provided, caller: Locker) -> RenewedManyOut:
     requests = [
         Renew(
             user_id=lease.user_id,
@@ -94,7 +98,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Caller) -> Renewe
     responses=responses.describe(),
 )
 @hot.route
-async def release(body: ReleaseManyIn, services: Provided, caller: Caller) -> ReleasedManyOut:
+async def release(body: ReleaseManyIn, services: Provided, caller: Locker) -> ReleasedManyOut:
     if body.leases is None:
         owned = await services.database.run(
             locks.owned, principal=caller.name, owner=str(body.owner), projects=caller.projects

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from api import responses
 from api.outputs import StatsOut, TotalOut
 from api.paths import BASE
-from api.principals import Caller
+from api.principals import Reader
 from api.services import Provided
 from domain import statistics
 
@@ -14,6 +14,6 @@ router = APIRouter(prefix=f"{BASE}/stats", tags=["operations"])
 
 @router.get("", summary="Totals per project, env and domain", responses=responses.describe())
 @router.get("/", include_in_schema=False)
-async def totals(services: Provided, caller: Caller) -> StatsOut:
+async def totals(services: Provided, caller: Reader) -> StatsOut:
     found = await services.database.run(statistics.totals, projects=caller.projects)
     return StatsOut(totals=[TotalOut.of(total) for total in found])

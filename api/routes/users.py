@@ -13,11 +13,12 @@ from api import audits, errors, responses, traces
 from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
 from api.outputs import BatchOut, UserOut
 from api.paths import BASE
-from api.principals import Caller
+from api.principals import Admin, Listener, Principal, Reader
 from api.services import Provided
 from domain import events, histories, user_changes, users
 from domain.errors import (
     CursorMalformed,
+    Forbidden,
     HistoryTooOld,
     LoginTaken,
     Refusal,
@@ -25,6 +26,7 @@ from domain.errors import (
     UserLocked,
     UserNotFound,
 )
+from domain.events import Event
 from domain.snapshots import User
 from domain.user_changes import Change
 
@@ -41,8 +43,11 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
     responses=responses.describe(LoginTaken, SealingUnconfigured),
 )
 @router.post("", status_code=201, include_in_schema=False)
-async def create(body: UserIn, response: Response, services: Provided, caller: Caller) -> UserOut:
-    user = await services.database.run(users.create, new=_new(body), ring=services.ring, traceparent=traces.current())
+async def create(body: UserIn, response: Response, services: Provided, caller: Admin) -> UserOut:
+    caller.demand_project(body.project_id)
+    user = await services.database.run(
+        users.create, new=_new(body), ring=services.ring, principal=caller.name, traceparent=traces.current()
+    )
     audits.note(services.metrics, who=caller.name, what="user.create", on=user.id)
     response.headers["Location"] = f"{BASE}/users/{user.id}"
     return UserOut.of(user)
@@ -57,12 +62,15 @@ async def create_batch(
     body: Annotated[list[Any], Body(min_length=1, max_length=BATCH_MOST), WithJsonSchema(ROWS_SCHEMA)],
     request: Request,
     services: Provided,
-    caller: Caller,
+    caller: Admin,
 ) -> BatchOut:
-    rows = [_checked(row) for row in body]
+    rows = [_checked(row, caller) for row in body]
     new = [_new(row) for row in rows if isinstance(row, UserIn)]
-    trace = traces.current()
-    made = iter(await services.database.run(users.create_many, new=new, ring=services.ring, traceparent=trace))
+    made = iter(
+        await services.database.run(
+            users.create_many, new=new, ring=services.ring, principal=caller.name, traceparent=traces.current()
+        )
+    )
     outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
     created = [str(outcome.id) for outcome in outcomes if isinstance(outcome, User)]
     audits.note(services.metrics, who=caller.name, what="user.create_batch", on=None, users=created)
@@ -72,8 +80,10 @@ async def create_batch(
 @router.get("/", summary="List users, in the order of their logins", responses=responses.describe(CursorMalformed))
 @router.get("", include_in_schema=False)
 async def find(
-    query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Caller
+    query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Reader
 ) -> list[UserOut]:
+    if query.project_id is not None:
+        caller.demand_project(query.project_id)
     if _contradictory(query.label):
         return []
     page = await services.database.run(users.find, by=_filter(query, caller), limit=query.limit, after=query.after)
@@ -83,7 +93,7 @@ async def find(
 
 
 @router.get("/{user_id}", summary="One user", responses=responses.describe(UserNotFound))
-async def get(user_id: UUID, services: Provided, caller: Caller) -> UserOut:
+async def get(user_id: UUID, services: Provided, caller: Reader) -> UserOut:
     return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
 
 
@@ -92,7 +102,9 @@ async def get(user_id: UUID, services: Provided, caller: Caller) -> UserOut:
     summary="Change a user; a lock is never touched",
     responses=responses.describe(UserNotFound, SealingUnconfigured),
 )
-async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Caller) -> UserOut:
+async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Admin) -> UserOut:
+    if "project_id" in body.model_fields_set:
+        caller.demand_project(body.project_id)
     user = await services.database.run(
         user_changes.change,
         user_id=user_id,
@@ -114,7 +126,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Cal
     summary="Delete a user; a locked one only with force and a reason",
     responses=responses.describe(UserNotFound, UserLocked),
 )
-async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Caller) -> Response:
+async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Admin) -> Response:
     await services.database.run(
         user_changes.remove,
         user_id=user_id,
@@ -140,26 +152,41 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
     responses=responses.describe(CursorMalformed, HistoryTooOld),
 )
 async def history(
-    user_id: UUID, query: Annotated[HistoryQuery, Query()], request: Request, response: Response, services: Provided
+    user_id: UUID,
+    query: Annotated[HistoryQuery, Query()],
+    request: Request,
+    response: Response,
+    services: Provided,
+    caller: Listener,
 ) -> list[dict[str, Any]]:
     if query.at is not None:
-        holding = await services.database.run(histories.holding, user_id=user_id, at=query.at)
-        return [] if holding is None else [events.cloudevent(holding)]
-    found = await services.database.run(events.history, user_id=user_id, limit=query.limit, after=query.after)
+        holding = await services.database.run(histories.holding, user_id=user_id, at=query.at, projects=caller.projects)
+        return [] if holding is None else [_told(holding)]
+    found = await services.database.run(
+        events.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
+    )
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=str(found[-1].cursor))
-    return [events.cloudevent(event) for event in found]
+    return [_told(event) for event in found]
 
 
 def _new(body: UserIn) -> users.NewUser:
     return users.NewUser(**{name: getattr(body, name) for name in UserIn.model_fields})
 
 
-def _checked(row: object) -> UserIn | ValidationError:
+def _told(event: Event) -> dict[str, Any]:
+    """A history also says who did it: the principal, as an extension attribute."""
+    who = {} if event.principal is None else {"principal": event.principal}
+    return events.cloudevent(event) | who
+
+
+def _checked(row: object, caller: Principal) -> UserIn | ValidationError | Forbidden:
     try:
-        return UserIn.model_validate(row)
-    except ValidationError as error:
+        user = UserIn.model_validate(row)
+        caller.demand_project(user.project_id)
+    except (ValidationError, Forbidden) as error:
         return error
+    return user
 
 
 def _result(outcome: User | Refusal | ValidationError, *, instance: str) -> dict[str, Any]:
@@ -172,7 +199,7 @@ def _result(outcome: User | Refusal | ValidationError, *, instance: str) -> dict
     return {"status": problem["status"], "problem": problem}
 
 
-def _filter(query: UsersQuery, caller: Caller) -> users.Filter:
+def _filter(query: UsersQuery, caller: Principal) -> users.Filter:
     given: dict[str, Any] = query.model_dump(exclude={"label", "limit", "after"})
     labels = dict(label.split(":", 1) for label in query.label)
     return users.Filter(**given, labels=labels, projects=caller.projects)

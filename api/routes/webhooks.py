@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from api import audits, responses
 from api.paths import BASE
-from api.principals import Caller
+from api.principals import Admin, Principal
 from api.services import Provided, Services
 from api.webhook_forms import (
     DeliveriesQuery,
@@ -48,10 +48,11 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
     responses=responses.describe(AddressForbidden, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown),
 )
 @router.post("", status_code=201, include_in_schema=False)
-async def create(body: WebhookIn, response: Response, services: Provided, caller: Caller) -> SecretWebhookOut:
+async def create(body: WebhookIn, response: Response, services: Provided, caller: Admin) -> SecretWebhookOut:
+    _require_own(caller, body)
     url = str(body.url)
     _require_public(services, url)
-    by = Filter(body.types, body.user_id, body.project_id, body.env)
+    by = Filter(body.types, body.user_id, body.project_id, body.env, caller.projects)
     new = webhooks.NewWebhook(url, body.description, by, body.after)
     webhook, secret = await services.database.run(webhooks.create, new=new, ring=services.ring)
     audits.note(services.metrics, who=caller.name, what="webhook.create", on=webhook.id, host=host(url))
@@ -63,17 +64,17 @@ async def create(body: WebhookIn, response: Response, services: Provided, caller
 @router.get("/", summary="List webhooks", responses=responses.describe())
 @router.get("", include_in_schema=False)
 async def find(
-    query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided
+    query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
 ) -> list[WebhookOut]:
-    found = await services.database.run(webhooks.find, limit=query.limit, after=query.after)
+    found = await services.database.run(webhooks.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=found[-1].id)
     return [WebhookOut.of(webhook) for webhook in found]
 
 
 @router.get("/{webhook_id}", summary="One webhook", responses=responses.describe(WebhookNotFound))
-async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
-    return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id))
+async def get(webhook_id: UUID, services: Provided, caller: Admin) -> WebhookOut:
+    return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id, projects=caller.projects))
 
 
 @router.patch(
@@ -81,11 +82,14 @@ async def get(webhook_id: UUID, services: Provided) -> WebhookOut:
     summary="Change a webhook, pause it, or set it active again where it stands",
     responses=responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
 )
-async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Caller) -> WebhookOut:
+async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Admin) -> WebhookOut:
     fields = {name: getattr(body, name) for name in body.model_fields_set}
+    _require_own(caller, body)
     if body.url is not None:
         _require_public(services, str(body.url))
-    webhook = await services.database.run(webhooks.change, webhook_id=webhook_id, fields=fields)
+    webhook = await services.database.run(
+        webhooks.change, webhook_id=webhook_id, fields=fields, projects=caller.projects
+    )
     audits.note(services.metrics, who=caller.name, what="webhook.change", on=webhook_id, fields=sorted(fields))
     return WebhookOut.of(webhook)
 
@@ -96,8 +100,8 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, calle
     summary="Delete a webhook with all that is known of its deliveries",
     responses=responses.describe(WebhookNotFound),
 )
-async def remove(webhook_id: UUID, services: Provided, caller: Caller) -> Response:
-    await services.database.run(webhooks.remove, webhook_id=webhook_id)
+async def remove(webhook_id: UUID, services: Provided, caller: Admin) -> Response:
+    await services.database.run(webhooks.remove, webhook_id=webhook_id, projects=caller.projects)
     audits.note(services.metrics, who=caller.name, what="webhook.delete", on=webhook_id)
     return Response(status_code=204)
 
@@ -107,9 +111,9 @@ async def remove(webhook_id: UUID, services: Provided, caller: Caller) -> Respon
     summary="Set a webhook active where it stands, or after a cursor",
     responses=responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
 )
-async def resume(webhook_id: UUID, services: Provided, caller: Caller, body: ResumeIn | None = None) -> WebhookOut:
+async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: ResumeIn | None = None) -> WebhookOut:
     after = body.after if body else None
-    webhook = await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after)
+    webhook = await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after, projects=caller.projects)
     audits.note(services.metrics, who=caller.name, what="webhook.resume", on=webhook_id, after=after)
     return WebhookOut.of(webhook)
 
@@ -120,11 +124,11 @@ async def resume(webhook_id: UUID, services: Provided, caller: Caller, body: Res
     responses=responses.describe(WebhookNotFound, SealingUnconfigured),
 )
 async def rotate_secret(
-    webhook_id: UUID, response: Response, services: Provided, caller: Caller, body: RotateIn | None = None
+    webhook_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
 ) -> SecretWebhookOut:
     overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
     webhook, secret = await services.database.run(
-        webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap
+        webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap, projects=caller.projects
     )
     audits.note(services.metrics, who=caller.name, what="webhook.rotate_secret", on=webhook_id)
     response.headers["Cache-Control"] = "no-store"
@@ -142,9 +146,14 @@ async def deliveries(
     request: Request,
     response: Response,
     services: Provided,
+    caller: Admin,
 ) -> list[DeliveryOut]:
     found = await services.database.run(
-        webhooks.find_deliveries, webhook_id=webhook_id, limit=query.limit, after=query.after
+        webhooks.find_deliveries,
+        webhook_id=webhook_id,
+        limit=query.limit,
+        after=query.after,
+        projects=caller.projects,
     )
     if len(found) == query.limit:
         response.headers["Link"] = _next(request, after=found[-1].id)
@@ -157,10 +166,17 @@ async def deliveries(
     summary="Send that event once more, whatever the webhook's status; its cursor stays",
     responses=responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
 )
-async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Caller) -> DeliveryOut:
-    asked = await services.database.run(webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id)
+async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Admin) -> DeliveryOut:
+    asked = await services.database.run(
+        webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id, projects=caller.projects
+    )
     audits.note(services.metrics, who=caller.name, what="webhook.send_again", on=webhook_id, delivery=delivery_id)
     return DeliveryOut.of(asked)
+
+
+def _require_own(caller: Principal, body: WebhookIn | WebhookPatch) -> None:
+    if body.project_id is not None:
+        caller.demand_project(body.project_id)
 
 
 def _require_public(services: Services, url: str) -> None:

@@ -41,12 +41,15 @@ class Event(BaseModel):
     epoch: Epoch
     cursor: CursorText
     partitionkey: Annotated[Uuid, Field(description="The entity: its events are in the order of its changes")]
-    traceparent: Traceparent  # the one field that is absent where there is nothing to say: see `schemas.OPTIONAL`
+    traceparent: Traceparent  # absent where there is nothing to say: see `schemas.OPTIONAL`
 
 
 class AboutUser(Event):
     subject: Annotated[str, Field(pattern=f"^users/{UUID_PATTERN}$")]
     lockversion: Version
+    principal: Annotated[
+        str, Field(min_length=1, description="Who did it, or whose lock expired; told in histories only")
+    ]
 
 
 class UserNamed(BaseModel):

@@ -6,7 +6,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from domain.contracts.models import EVENTS, Event
 
-OPTIONAL = {"traceparent"}  # absent in an expiry for example, which no request has made
+OPTIONAL = {"traceparent", "principal"}  # no request has made an expiry, and only histories tell of principals
 
 
 class _Plain(GenerateJsonSchema):

@@ -22,6 +22,7 @@ class Acquire:
     `lease_id` is always fixed by the caller: asking again with it is recognised, whatever became of the first try.
     The lock lasts `ttl`; should it lapse unreleased, the user rests for `cooldown`. `projects` are those the
     principal is limited to; None is all. The event of the grant carries `traceparent` (W3C Trace Context).
+    One that is `limited` is for `quotas.acquire`, which counts the principal's locks first.
     """
 
     user_id: UUID
@@ -33,6 +34,7 @@ class Acquire:
     cooldown: timedelta = timedelta(0)
     projects: Collection[UUID] | None = None
     traceparent: str | None = None
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

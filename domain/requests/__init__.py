@@ -43,7 +43,7 @@ from domain.requests.dispatching import Pass, busy, dispatch
 from domain.requests.granting import Handover
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take
-from domain.requests.views import Holder, Queued, explain, find
+from domain.requests.views import Holder, Queued, Viewer, explain, find
 
 __all__ = [
     "Ask",
@@ -57,6 +57,7 @@ __all__ = [
     "Pass",
     "Place",
     "Queued",
+    "Viewer",
     "beat",
     "busy",
     "cancel",

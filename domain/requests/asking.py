@@ -24,7 +24,8 @@ class Ask:
     """A request for `count` users that match all that is given, or for the one with `user_id`.
 
     For one particular user the request id is the lease id itself. The events of the grant carry the `traceparent` of
-    the call that made the request, however much later they come.
+    the call that made the request, however much later they come. `limited` says that the principal may hold so many
+    locks only: they are counted before anything is granted.
     """
 
     request_id: UUID
@@ -42,6 +43,7 @@ class Ask:
     priority: int = 0
     projects: Collection[UUID] | None = None
     traceparent: str | None = None
+    limited: bool = False
 
     @property
     def key(self) -> Key:
@@ -104,17 +106,17 @@ WITH asks AS MATERIALIZED (
         SELECT r.*, r.ord FROM ROWS FROM (jsonb_to_recordset(CAST(:asks AS jsonb)) AS (
             request_id uuid, principal text, fingerprint uuid, selector uuid, priority int, user_id uuid,
             project_id uuid, env text, domain text, labels jsonb, projects uuid[], count int, owner text,
-            metadata jsonb, ttl float8, cooldown float8, traceparent text
+            metadata jsonb, ttl float8, cooldown float8, traceparent text, limited boolean
         )) WITH ORDINALITY AS r (
             request_id, principal, fingerprint, selector, priority, user_id, project_id, env, domain, labels,
-            projects, count, owner, metadata, ttl, cooldown, traceparent, ord
+            projects, count, owner, metadata, ttl, cooldown, traceparent, limited, ord
         ) ORDER BY ord
     ) a
 ), clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
 INSERT INTO lock_requests (id, request_id, principal, fingerprint, selector, priority, user_id, project_id, env,
-    domain, labels, projects, count, owner, metadata, ttl, cooldown, traceparent, created_at, seen_at, home)
+    domain, labels, projects, count, owner, metadata, ttl, cooldown, traceparent, limited, created_at, seen_at, home)
 SELECT a.id, request_id, principal, fingerprint, selector, priority, user_id, project_id, env, domain, labels,
-    projects, count, owner, metadata, ttl, cooldown, traceparent, c.now, c.now, CAST(:home AS uuid)
+    projects, count, owner, metadata, ttl, cooldown, traceparent, limited, c.now, c.now, CAST(:home AS uuid)
 FROM asks a CROSS JOIN clock c ORDER BY principal, request_id
 ON CONFLICT (principal, request_id) DO NOTHING
 RETURNING id, principal, request_id
@@ -134,6 +136,7 @@ WHERE id = ANY (:ids) AND granted_at IS NOT NULL
 """)
 
 _COLUMNS = ", ".join(f"u.{name}" for name in USER_COLUMNS if name != "lease_id")
+# A user that has gone to a project outside those of the request is as good as gone.
 MEMBERS = text(f"""
 SELECT q.id AS request, q.request_id, m.user_id AS wanted, m.lease_id, {_COLUMNS}, c.now,
     u.lease_id = m.lease_id AND u.lock_expires_at > c.now AS live,
@@ -145,7 +148,7 @@ SELECT q.id AS request, q.request_id, m.user_id AS wanted, m.lease_id, {_COLUMNS
     CASE WHEN u.lock_expires_at > c.now THEN u.lock_owner END AS present_owner
 FROM lock_requests q CROSS JOIN (SELECT clock_timestamp() AS now) c
     CROSS JOIN LATERAL unnest(q.users, q.leases) WITH ORDINALITY AS m (user_id, lease_id, n)
-    LEFT JOIN users u ON u.id = m.user_id
+    LEFT JOIN users u ON u.id = m.user_id AND (q.projects IS NULL OR u.project_id = ANY (q.projects))
 WHERE q.id = ANY (:ids) ORDER BY q.id, m.n
 """)
 
@@ -253,6 +256,7 @@ def _record(ask: Ask) -> dict[str, Any]:
         "ttl": ask.ttl.total_seconds(),
         "cooldown": ask.cooldown.total_seconds(),
         "traceparent": ask.traceparent,
+        "limited": ask.limited,
     }
 
 

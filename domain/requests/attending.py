@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from domain import lines, locks
+from domain import lines, locks, quotas
 from domain.errors import LineFull, NoUserFree, Refusal, RequestNotFound
 from domain.locks import Release
 from domain.requests import asking, taking
@@ -133,7 +133,7 @@ WHERE w.id = ANY (:ids) GROUP BY w.id
 def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted | Refusal]:
     """Put each call's request in line, or find it there; a request that was granted is answered with what it has.
 
-    Refusals: LineFull; NoMatchingUser; RequestEnded; RequestIdReused.
+    Refusals: LineFull; NoMatchingUser; TooManyLocks; RequestEnded; RequestIdReused.
     """
     asks = [call.ask for call in calls]
     opened = asking.open_all(conn, asks, home=calls[0].home)
@@ -266,4 +266,13 @@ def _refused(conn: Connection, asks: Sequence[Ask], opened: dict[Key, Opened]) -
     new = [ask for ask in asks if opened[ask.key].is_new]
     if new and conn.execute(WAITING).scalar_one() > LINE_MOST:
         return {ask.key: LineFull() for ask in new}
-    return dict(taking.unsatisfiable(conn, new))
+    refused: dict[Key, Granted | Refusal] = dict(taking.unsatisfiable(conn, new))
+    limited = [ask for ask in new if ask.limited and ask.key not in refused]
+    return refused | _over_limit(conn, limited, ids=[opened[ask.key].id for ask in new]) if limited else refused
+
+
+def _over_limit(conn: Connection, asks: Sequence[Ask], *, ids: Sequence[int]) -> dict[Key, Granted | Refusal]:
+    """Those for which there would be no room: a place in line that could lead to nothing would only block others."""
+    room = quotas.measure(conn, {ask.principal for ask in asks}, waiting_too=True, but=ids)
+    unique = {ask.key: ask for ask in asks}.values()
+    return {ask.key: room.refusal(ask.principal) for ask in unique if not room.take(ask.principal, ask.count)}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from domain import lines
+from domain import lines, quotas
 from domain.requests.granting import Gift, Handover, grant
 
 FREE_MOST = 1_000  # more free users than that are not listed once for all, but looked up for each selector
@@ -22,10 +22,11 @@ SELECT pg_advisory_xact_lock(hashtext('botfarm.line'))
 """)
 
 _CANDIDATE_ROWS = f"""
-SELECT w.id, w.request_id, w.user_id AS single, w.count AS wanted, w.ids, t.free, t.waiting, t.next_seconds
+SELECT w.id, w.request_id, w.principal, w.limited, w.user_id AS single, w.count AS wanted, w.ids,
+    t.free, t.waiting, t.next_seconds
 FROM totals t LEFT JOIN (
     SELECT q.*, p.ids FROM pools p CROSS JOIN LATERAL (
-        SELECT q.id, q.request_id, q.user_id, q.count, q.priority FROM lock_requests q
+        SELECT q.id, q.request_id, q.principal, q.limited, q.user_id, q.count, q.priority FROM lock_requests q
         WHERE {lines.WAITING} AND q.selector = p.selector AND {lines.ATTENDED}
         ORDER BY q.priority DESC, q.id LIMIT cardinality(p.ids)
     ) q
@@ -59,6 +60,12 @@ WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
     ) f WHERE f.ids IS NOT NULL
 ), totals AS (SELECT 0 AS free, {_TOTALS})
 {_CANDIDATE_ROWS}
+""")
+# Whose key has no room for more locks neither blocks nor is granted, until a sweep looks again.
+SET_ASIDE = text("""
+UPDATE lock_requests SET satisfiable = false WHERE id IN (
+    SELECT id FROM lock_requests WHERE id = ANY (:ids) AND granted_at IS NULL ORDER BY id FOR UPDATE SKIP LOCKED
+)
 """)
 BUSY = text("SELECT EXISTS (SELECT FROM lock_requests WHERE granted_at IS NULL)")
 
@@ -94,17 +101,35 @@ def dispatch(conn: Connection, *, home: UUID | None, wide: bool = False) -> Pass
     rows = conn.execute(WIDE if wide else NARROW).all()
     if not wide and rows[0].free >= FREE_MOST:
         wide, rows = True, conn.execute(WIDE).all()
-    gifts, cut = deal([row for row in rows if row.id is not None])
+    candidates, aside = _within_limits(conn, [row for row in rows if row.id is not None])
+    gifts, cut = deal(candidates)
     handovers = grant(conn, gifts, home=home)
     missed = len({gift.request for gift in gifts}) > len(handovers)
     coming = rows[0].next_seconds
     return Pass(
         handovers,
-        again=bool(handovers) and (cut or missed),
+        again=bool(aside) or (bool(handovers) and (cut or missed)),
         busy=rows[0].waiting,
         next_seconds=None if coming is None else max(0.0, coming),
         wide=wide,
     )
+
+
+def _within_limits(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Sequence[Row[Any]], Sequence[int]]:
+    """The requests whose keys have room for what they want, and those that were set aside.
+
+    A key whose locks somebody else counts just now is passed over: the line must not wait for one caller.
+    """
+    limited = {row.principal for row in rows if row.limited}
+    if not limited:
+        return rows, []
+    room = quotas.measure(conn, limited, skip_locked=True)
+    inside = [row for row in rows if not row.limited or room.take(row.principal, row.wanted)]
+    kept = {row.id for row in inside}
+    aside = [row.id for row in rows if row.id not in kept and row.principal in room.most]
+    if aside:
+        conn.execute(SET_ASIDE, {"ids": aside})
+    return inside, aside
 
 
 def deal(rows: Sequence[Row[Any]]) -> tuple[list[Gift], bool]:

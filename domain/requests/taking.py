@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from domain import lines
+from domain import lines, quotas
 from domain.errors import NoMatchingUser, NoUserFree, Refusal
 from domain.requests import asking
 from domain.requests.asking import Ask, Granted, Key, Opened
@@ -63,15 +63,35 @@ def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
     A request that was granted before is answered with what it still has. Nothing is kept of one that is refused, but
     a place in line that it had.
 
-    Refusals: NoUserFree; NoMatchingUser; RequestEnded; RequestIdReused.
+    Refusals: NoUserFree; NoMatchingUser; TooManyLocks; RequestEnded; RequestIdReused.
     """
     opened = asking.open_all(conn, asks, home=None)
     outcomes = _known(conn, asks, opened)
     wanting = list({ask.key: ask for ask in asks if ask.key not in outcomes}.values())
     if wanting:
-        outcomes |= _serve(conn, wanting, opened)
+        outcomes |= _serve_within_limits(conn, wanting, opened)
     forget(conn, [opened[key].id for key, outcome in outcomes.items() if is_nothing(outcome, opened[key])])
     return [_each(ask, outcomes[ask.key], opened[ask.key]) for ask in asks]
+
+
+def _serve_within_limits(
+    conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]
+) -> dict[Key, Granted | Refusal]:
+    """Serve those whose principals have room for more locks; what one leaves is there for those behind it."""
+    limited = {ask.principal for ask in asks if ask.limited}
+    if not limited:
+        return _serve(conn, asks, opened)
+    room = quotas.measure(conn, limited)
+    outcomes: dict[Key, Granted | Refusal] = {}
+    while True:
+        waiting = [ask for ask in asks if ask.key not in outcomes]
+        now = [ask for ask in waiting if not ask.limited or room.take(ask.principal, ask.count)]
+        if not now:
+            return outcomes | {ask.key: room.refusal(ask.principal) for ask in waiting}
+        outcomes |= _serve(conn, now, opened)
+        for ask in now:
+            if ask.limited and isinstance(outcomes[ask.key], Refusal):
+                room.give_back(ask.principal, ask.count)
 
 
 def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:

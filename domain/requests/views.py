@@ -1,6 +1,6 @@
 """Looking at the line: who waits since when for what, how many users match, and who holds them until when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -58,41 +58,61 @@ SELECT q.*, q.count AS wanted,
     ) END AS position
 FROM lock_requests q
 """
+# What a caller may see of the line: its own requests, and unless it sees no others, those for users of its projects.
+_VISIBLE = """(q.principal = :principal OR (NOT :own_only AND (
+        CAST(:projects AS uuid[]) IS NULL OR q.project_id = ANY (:projects) OR q.projects <@ CAST(:projects AS uuid[])
+        OR EXISTS (SELECT FROM users v WHERE v.id = q.user_id AND v.project_id = ANY (:projects)))))"""
 FIND = text(f"""{_QUEUED}
-WHERE q.granted_at IS NULL AND (CAST(:principal AS text) IS NULL OR q.principal = :principal)
+WHERE q.granted_at IS NULL AND {_VISIBLE}
 ORDER BY q.priority DESC, q.id LIMIT :limit
 """)
 EXPLAIN = text(f"""{_QUEUED}
-WHERE q.request_id = :request_id AND (CAST(:principal AS text) IS NULL OR q.principal = :principal) LIMIT 1
+WHERE q.request_id = :request_id AND {_VISIBLE} ORDER BY q.principal = :principal DESC, q.id LIMIT 1
 """)
 MATCHING = text(f"""
 SELECT count(*) FROM users u JOIN lock_requests q ON q.id = :id
 WHERE u.status = 'active' AND {lines.matches("u", "q")}
+    AND (CAST(:projects AS uuid[]) IS NULL OR u.project_id = ANY (:projects))
 """)
 HOLDERS = text(f"""
 SELECT u.id AS user_id, u.login, u.lock_owner AS owner, u.lock_expires_at AS expires_at
 FROM users u JOIN lock_requests q ON q.id = :id
 WHERE u.locktime IS NOT NULL AND u.lock_expires_at > (SELECT clock_timestamp()) AND u.status = 'active'
-    AND {lines.matches("u", "q")}
+    AND {lines.matches("u", "q")} AND (CAST(:projects AS uuid[]) IS NULL OR u.project_id = ANY (:projects))
 ORDER BY u.lock_expires_at LIMIT :limit
 """)
 
 
-def find(conn: Connection, *, principal: str | None, limit: int = 100) -> list[Queued]:
-    """The requests in line, the next one first: of one principal, or of all."""
-    return [_queued(row) for row in conn.execute(FIND, {"principal": principal, "limit": limit})]
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks: at its own requests, and unless `own_only` at others' for users of its projects; None is all."""
+
+    principal: str
+    own_only: bool = False
+    projects: Collection[UUID] | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        projects = None if self.projects is None else list(self.projects)
+        return {"principal": self.principal, "own_only": self.own_only, "projects": projects}
 
 
-def explain(conn: Connection, *, request_id: UUID, principal: str | None) -> Queued:
+def find(conn: Connection, *, viewer: Viewer, limit: int = 100) -> list[Queued]:
+    """The requests in line that the viewer may see, the next one first."""
+    return [_queued(row) for row in conn.execute(FIND, viewer.parameters() | {"limit": limit})]
+
+
+def explain(conn: Connection, *, request_id: UUID, viewer: Viewer) -> Queued:
     """One request with how many users match it and who holds them, those that end first first.
 
-    Raises RequestNotFound.
+    Of several principals' requests with that id it is the viewer's own. Raises RequestNotFound.
     """
-    row = conn.execute(EXPLAIN, {"request_id": request_id, "principal": principal}).one_or_none()
+    seen = viewer.parameters()
+    row = conn.execute(EXPLAIN, seen | {"request_id": request_id}).one_or_none()
     if row is None:
         raise RequestNotFound(request_id)
-    matching = conn.execute(MATCHING, {"id": row.id}).scalar_one()
-    holders = conn.execute(HOLDERS, {"id": row.id, "limit": HOLDERS_MOST})
+    within = {"id": row.id, "projects": seen["projects"]}
+    matching = conn.execute(MATCHING, within).scalar_one()
+    holders = conn.execute(HOLDERS, within | {"limit": HOLDERS_MOST})
     return _queued(row, matching=matching, holders=[Holder(*holder) for holder in holders])
 
 

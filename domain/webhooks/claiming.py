@@ -50,6 +50,7 @@ WITH tip AS MATERIALIZED (
                 AND (w.user_id IS NULL OR e.user_id = w.user_id)
                 AND (w.project_id IS NULL OR e.data ->> 'project_id' = w.project_id::text)
                 AND (w.env IS NULL OR e.data ->> 'env' = w.env)
+                AND (w.projects IS NULL OR e.data ->> 'project_id' = ANY (w.projects::text[]))
         ) AS wanted
     FROM looked w WHERE w.again OR w.behind
 ), ranked AS (

@@ -1,6 +1,6 @@
 """The deliveries that were made, and those that somebody wants made once more."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, text
@@ -27,9 +27,16 @@ DELETE FROM webhook_deliveries d USING old WHERE d.id = old.id
 """)
 
 
-def find_deliveries(conn: Connection, *, webhook_id: UUID, limit: int, after: int | None = None) -> Sequence[Delivery]:
+def find_deliveries(
+    conn: Connection,
+    *,
+    webhook_id: UUID,
+    limit: int,
+    after: int | None = None,
+    projects: Collection[UUID] | None = None,
+) -> Sequence[Delivery]:
     """The webhook's deliveries, newest first, those older than the delivery `after`. Raises WebhookNotFound."""
-    registering.get(conn, webhook_id=webhook_id)
+    registering.get(conn, webhook_id=webhook_id, projects=projects)
     columns = webhook_deliveries.c
     statement = delivery_rows().where(columns.webhook_id == webhook_id).order_by(columns.id.desc()).limit(limit)
     if after is not None:
@@ -37,12 +44,14 @@ def find_deliveries(conn: Connection, *, webhook_id: UUID, limit: int, after: in
     return [delivery_of(row) for row in conn.execute(statement)]
 
 
-def ask_again(conn: Connection, *, webhook_id: UUID, delivery_id: int) -> Delivery:
+def ask_again(
+    conn: Connection, *, webhook_id: UUID, delivery_id: int, projects: Collection[UUID] | None = None
+) -> Delivery:
     """Have the event of that delivery sent once more, whatever the webhook's status; its cursor stays where it is.
 
     Raises WebhookNotFound, DeliveryNotFound, and EventGone when the event is no longer kept.
     """
-    registering.get(conn, webhook_id=webhook_id)
+    registering.get(conn, webhook_id=webhook_id, projects=projects)
     columns = webhook_deliveries.c
     known = select(columns.event_id, columns.seq).where(columns.id == delivery_id, columns.webhook_id == webhook_id)
     row = conn.execute(known).one_or_none()

@@ -3,13 +3,13 @@
 import base64
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, text, update
 
 from domain import events
 from domain.errors import WebhookNotFound
@@ -48,6 +48,7 @@ def create(conn: Connection, *, new: NewWebhook, ring: KeyRing) -> tuple[Webhook
         user_id=new.by.user_id,
         project_id=new.by.project_id,
         env=new.by.env,
+        projects=None if new.by.projects is None else sorted(new.by.projects),
         secret_sealed=ring.seal(secret, user_id=webhook_id),
         status_since=now,
         seq=events.locate(conn, after=new.after).seq,
@@ -59,28 +60,32 @@ def create(conn: Connection, *, new: NewWebhook, ring: KeyRing) -> tuple[Webhook
     return get(conn, webhook_id=webhook_id), secret
 
 
-def get(conn: Connection, *, webhook_id: UUID) -> Webhook:
-    """Raises WebhookNotFound."""
-    row = conn.execute(webhook_rows().where(webhooks.c.id == webhook_id)).one_or_none()
+def get(conn: Connection, *, webhook_id: UUID, projects: Collection[UUID] | None = None) -> Webhook:
+    """Raises WebhookNotFound, also for one that hears of more than the `projects` its caller is limited to."""
+    row = conn.execute(webhook_rows().where(webhooks.c.id == webhook_id, *_within(projects))).one_or_none()
     if row is None:
         raise WebhookNotFound(webhook_id)
     return webhook_of(row)
 
 
-def find(conn: Connection, *, limit: int, after: UUID | None = None) -> Sequence[Webhook]:
+def find(
+    conn: Connection, *, limit: int, after: UUID | None = None, projects: Collection[UUID] | None = None
+) -> Sequence[Webhook]:
     """Webhooks in the order of their ids, those beyond `after`."""
-    statement = webhook_rows().order_by(webhooks.c.id).limit(limit)
+    statement = webhook_rows().where(*_within(projects)).order_by(webhooks.c.id).limit(limit)
     if after is not None:
         statement = statement.where(webhooks.c.id > after)
     return [webhook_of(row) for row in conn.execute(statement)]
 
 
-def change(conn: Connection, *, webhook_id: UUID, fields: Mapping[str, Any]) -> Webhook:
+def change(
+    conn: Connection, *, webhook_id: UUID, fields: Mapping[str, Any], projects: Collection[UUID] | None = None
+) -> Webhook:
     """Set `url`, `description`, the filters `types`, `user_id`, `project_id`, `env`, or `status` active or paused.
 
     Set active, it goes on where it stands. Raises WebhookNotFound, and CursorTooOld when that place is gone.
     """
-    row = _locked(conn, webhook_id)
+    row = _locked(conn, webhook_id, projects)
     changed = {name: value for name, value in fields.items() if getattr(row, name) != value}
     if "status" in changed:
         changed |= {"status_reason": None, "status_since": text("clock_timestamp()")}
@@ -93,7 +98,9 @@ def change(conn: Connection, *, webhook_id: UUID, fields: Mapping[str, Any]) -> 
     return get(conn, webhook_id=webhook_id)
 
 
-def resume(conn: Connection, *, webhook_id: UUID, after: str | None = None) -> Webhook:
+def resume(
+    conn: Connection, *, webhook_id: UUID, after: str | None = None, projects: Collection[UUID] | None = None
+) -> Webhook:
     """Set it active where it stands, or after the cursor given (`latest` is one).
 
     A run under way is cut off from the moved cursor: its token is taken from it, while its time is let go by, so that
@@ -101,20 +108,22 @@ def resume(conn: Connection, *, webhook_id: UUID, after: str | None = None) -> W
     Raises WebhookNotFound, CursorMalformed, CursorTooOld and CursorUnknown.
     """
     if after is not None:
-        row = _locked(conn, webhook_id)
+        row = _locked(conn, webhook_id, projects)
         moved: dict[str, Any] = {"seq": events.locate(conn, after=after).seq, **AFRESH}
         if row.claim is not None:
             moved["claim"] = func.gen_random_uuid()
         _set(conn, webhook_id, moved)
-    return change(conn, webhook_id=webhook_id, fields={"status": "active"})
+    return change(conn, webhook_id=webhook_id, fields={"status": "active"}, projects=projects)
 
 
-def rotate_secret(conn: Connection, *, webhook_id: UUID, ring: KeyRing, overlap: timedelta) -> tuple[Webhook, str]:
+def rotate_secret(
+    conn: Connection, *, webhook_id: UUID, ring: KeyRing, overlap: timedelta, projects: Collection[UUID] | None = None
+) -> tuple[Webhook, str]:
     """The webhook and its new secret, told this once; for the overlap the one before signs too.
 
     Raises WebhookNotFound, SealingUnconfigured.
     """
-    row, secret = _locked(conn, webhook_id), _new_secret()
+    row, secret = _locked(conn, webhook_id, projects), _new_secret()
     previous = {
         "previous_secret_sealed": row.secret_sealed if overlap else None,
         "previous_valid_until": func.clock_timestamp() + overlap if overlap else None,
@@ -123,9 +132,9 @@ def rotate_secret(conn: Connection, *, webhook_id: UUID, ring: KeyRing, overlap:
     return get(conn, webhook_id=webhook_id), secret
 
 
-def remove(conn: Connection, *, webhook_id: UUID) -> None:
+def remove(conn: Connection, *, webhook_id: UUID, projects: Collection[UUID] | None = None) -> None:
     """Delete it with all that is known of its deliveries. Raises WebhookNotFound."""
-    if not conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id)).rowcount:
+    if not conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id, *_within(projects))).rowcount:
         raise WebhookNotFound(webhook_id)
 
 
@@ -133,11 +142,17 @@ def _new_secret() -> str:
     return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
 
 
-def _locked(conn: Connection, webhook_id: UUID) -> Row[Any]:
-    row = conn.execute(select(webhooks).where(webhooks.c.id == webhook_id).with_for_update()).one_or_none()
+def _locked(conn: Connection, webhook_id: UUID, projects: Collection[UUID] | None) -> Row[Any]:
+    own = (webhooks.c.id == webhook_id, *_within(projects))
+    row = conn.execute(select(webhooks).where(*own).with_for_update()).one_or_none()
     if row is None:
         raise WebhookNotFound(webhook_id)
     return row
+
+
+def _within(projects: Collection[UUID] | None) -> list[ColumnElement[bool]]:
+    """A limited admin has the webhooks that hear of no more than it may; an array that is null is contained in none."""
+    return [] if projects is None else [webhooks.c.projects.contained_by(list(projects))]
 
 
 def _set(conn: Connection, webhook_id: UUID, fields: Mapping[str, Any]) -> None:

@@ -115,7 +115,7 @@ def look(conn: Connection, *, webhook_id: UUID, token: UUID, after_seq: int = 0)
     found: Sequence[Event] = ()
     looked, caught_up = seq, True
     if row.status == "active" and row.next_attempt_at <= now:
-        by = Filter(row.types, row.user_id, row.project_id, row.env)
+        by = Filter(row.types, row.user_id, row.project_id, row.env, _projects(row))
         page = events.read(conn, after=str(events.at(conn, seq=seq)), limit=PAGE, by=by)
         found, looked, caught_up = page.events, page.looked.seq, page.caught_up
     overlaps = row.previous_valid_until is not None and row.previous_valid_until > now
@@ -200,6 +200,10 @@ def disable(conn: Connection, *, webhook_id: UUID, reason: str) -> bool:
     cursor = str(events.at(conn, seq=seq))
     conn.execute(NOTE_DISABLED, {"type": DISABLED, "id": webhook_id, "reason": reason, "cursor": cursor})
     return True
+
+
+def _projects(row: Row[Any]) -> frozenset[UUID] | None:
+    return None if row.projects is None else frozenset(row.projects)
 
 
 def _again(conn: Connection, webhook_id: UUID) -> Sequence[Again]:

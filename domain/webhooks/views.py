@@ -26,6 +26,7 @@ class Webhook:
     user_id: UUID | None
     project_id: UUID | None
     env: str | None
+    projects: Sequence[UUID] | None
     status: str
     status_reason: str | None
     status_since: datetime
@@ -66,6 +67,7 @@ def webhook_rows() -> Select[Any]:
         columns.user_id,
         columns.project_id,
         columns.env,
+        columns.projects,
         columns.status,
         columns.status_reason,
         columns.status_since,

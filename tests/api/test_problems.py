@@ -45,6 +45,11 @@ REFUSALS: list[Refusal] = [
     errors.DeliveryNotFound(7),
     errors.EventGone(SOMEBODY),
     errors.AddressForbidden("localhost"),
+    errors.Unauthenticated(),
+    errors.Forbidden(),
+    errors.TooManyLocks(3),
+    errors.KeyNotFound(SOMEBODY),
+    errors.KeyNameTaken("ci"),
     errors.DatabaseUnavailable(),
     errors.Overloaded(),
 ]

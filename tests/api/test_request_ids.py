@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.principals import identify
+from api.principals import READ
 from domain.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm, farming
 from tests.api.logs import lines, logging_to
@@ -33,9 +33,9 @@ def said() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def defective(settings: Settings, said: io.StringIO) -> Iterator[Farm]:
-    """A farm whose every route that asks who is calling fails."""
+    """A farm whose every route that reads fails."""
     with farming(settings) as farm:
-        farm.app.dependency_overrides[identify] = broken
+        farm.app.dependency_overrides[READ] = broken
         yield farm
 
 

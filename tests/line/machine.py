@@ -252,7 +252,7 @@ class Line(RuleBasedStateMachine):
             self.do(requests.confirm, home=home)
 
     def _attended(self, ask: Ask) -> bool:
-        return self.do(requests.explain, request_id=ask.request_id, principal="p").state == "waiting"
+        return self.do(requests.explain, request_id=ask.request_id, viewer=requests.Viewer("p")).state == "waiting"
 
     def _was_requested(self, ask: Ask) -> bool:
         return ask.user_id is None or ask.key in self.at_home

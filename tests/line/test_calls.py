@@ -4,7 +4,7 @@ import asyncio
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from api import waiting
 from api.dispatcher import Dispatcher
+from api.principals import ANONYMOUS, PLACE
 from api.services import Background
 from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
@@ -57,15 +58,25 @@ class Call:
     unclaimed: list[Key]
     ask: Ask = field(default_factory=lambda: Ask(uuid.uuid4(), "p", "p", timedelta(minutes=1)))
     hang_up: bool = False
+    revoked: bool = False
 
     async def make(self, *, wait_seconds: float = 0.05) -> Granted:
         hints = SimpleNamespace(tell_everybody=lambda: None)
         services: Any = SimpleNamespace(
-            dispatcher=self.line.dispatcher, requests=self.line, hints=hints, background=Background()
+            dispatcher=self.line.dispatcher,
+            requests=self.line,
+            hints=hints,
+            background=Background(),
+            identities=SimpleNamespace(watch=self._watch),
         )
-        request: Any = SimpleNamespace(receive=self._receive)
+        request: Any = SimpleNamespace(receive=self._receive, scope={PLACE: ANONYMOUS})
         wait: Any = wait_seconds
         return await waiting.take(services, self.ask, wait_seconds=wait, chosen=True, request=request)
+
+    def _watch(self, _caller: Any, end: Callable[[], object]) -> Callable[[], None]:
+        if self.revoked:
+            asyncio.get_running_loop().call_soon(end)
+        return lambda: None
 
     async def _receive(self) -> dict[str, str]:
         if not self.hang_up:
@@ -121,8 +132,9 @@ def test_a_grant_that_comes_after_the_call_has_left_is_given_back(call: Call) ->
     assert call.unclaimed == [call.ask.key]
 
 
-def test_a_call_whose_caller_hung_up_tells_the_line_that_nobody_is_there(call: Call) -> None:
-    call.hang_up = True
+@pytest.mark.parametrize("gone", ["hang_up", "revoked"])
+def test_a_call_whose_caller_hung_up_or_lost_its_key_tells_the_line_that_nobody_is_there(call: Call, gone: str) -> None:
+    setattr(call, gone, True)
 
     with pytest.raises(NoUserFree):
         asyncio.run(call.make(wait_seconds=5))

@@ -1,0 +1,86 @@
+"""API keys: made, rotated and revoked by admins; and what one's own may do."""
+
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api import responses
+from api.key_forms import KeyIn, KeyOut, KeysQuery, SecretKeyOut, WhoamiOut
+from api.paths import BASE
+from api.principals import Admin, Anybody
+from api.services import Provided
+from api.webhook_forms import RotateIn
+from domain import keys
+from domain.errors import KeyNameTaken, KeyNotFound
+from domain.keys import NewKey
+
+KEYS = f"{BASE}/keys"
+
+router = APIRouter(prefix=BASE, tags=["keys"])
+
+
+@router.get("/whoami", summary="Who the caller is, and what it may do", responses=responses.describe())
+@router.get("/whoami/", include_in_schema=False)
+async def whoami(caller: Anybody) -> WhoamiOut:
+    return WhoamiOut.of(caller)
+
+
+@router.post(
+    "/keys/",
+    status_code=201,
+    summary="Make a key; it is shown this once",
+    responses=responses.describe(KeyNameTaken),
+)
+@router.post("/keys", status_code=201, include_in_schema=False)
+async def create(body: KeyIn, response: Response, services: Provided, caller: Admin) -> SecretKeyOut:
+    caller.demand_projects(body.projects)
+    new = NewKey(**body.model_dump())
+    key, secret = await services.database.run(keys.create, new=new, created_by=caller.name)
+    response.headers["Location"] = f"{KEYS}/{key.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return SecretKeyOut.made(key, secret)
+
+
+@router.get("/keys/", summary="List keys, revoked ones too", responses=responses.describe())
+@router.get("/keys", include_in_schema=False)
+async def find(
+    query: Annotated[KeysQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
+) -> list[KeyOut]:
+    found = await services.database.run(keys.find, limit=query.limit, after=query.after, projects=caller.projects)
+    if len(found) == query.limit:
+        onward = urlencode({"limit": query.limit, "after": str(found[-1].id)})
+        response.headers["Link"] = f'<{request.url.path}?{onward}>; rel="next"'
+    return [KeyOut.of(key) for key in found]
+
+
+@router.get("/keys/{key_id}", summary="One key", responses=responses.describe(KeyNotFound))
+async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
+    return KeyOut.of(await services.database.run(keys.get, key_id=key_id, projects=caller.projects))
+
+
+@router.delete(
+    "/keys/{key_id}",
+    status_code=204,
+    summary="Revoke a key, for good: within 5 s nobody lets it in any more; its locks live on",
+    responses=responses.describe(KeyNotFound),
+)
+async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
+    await services.database.run(keys.revoke, key_id=key_id, projects=caller.projects)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/keys/{key_id}/rotate",
+    summary="A new key for the same principal, shown this once; the old one goes on for a while",
+    responses=responses.describe(KeyNotFound),
+)
+async def rotate(
+    key_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
+) -> SecretKeyOut:
+    overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
+    key, secret = await services.database.run(keys.rotate, key_id=key_id, overlap=overlap, projects=caller.projects)
+    response.headers["Cache-Control"] = "no-store"
+    return SecretKeyOut.made(key, secret)
