@@ -6,10 +6,10 @@ from uuid import UUID
 from starlette.types import Scope
 
 from api.metrics import Metrics
+from api.principals import PLACE, Principal
 from domain import log
 
 REFUSED = {401: "unauthenticated", 403: "forbidden"}
-PRINCIPAL = "principal"  # of the scope: the caller's name, once it is known
 
 log_ = log.get("audit")
 
@@ -26,7 +26,8 @@ def note_refusal(metrics: Metrics, scope: Scope, *, route: str, status: int) -> 
     what = f"{scope['method']} {route}"
     metrics.audited(what=what, outcome=outcome)
     on = {name: str(value) for name, value in _path_params(scope).items()}
-    log_.warning("audit", who=scope.get(PRINCIPAL), what=what, on=on or None, outcome=outcome)
+    caller: Principal | None = scope.get(PLACE)
+    log_.warning("audit", who=caller and caller.name, what=what, on=on or None, outcome=outcome)
 
 
 def _path_params(scope: Scope) -> Mapping[str, object]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import responses
+from api import audits, responses
 from api.key_forms import KeyIn, KeyOut, KeysQuery, SecretKeyOut, WhoamiOut
 from api.paths import BASE
 from api.principals import Admin, Anybody
@@ -39,6 +39,9 @@ async def create(body: KeyIn, response: Response, services: Provided, caller: Ad
     caller.demand_projects(body.projects)
     new = NewKey(**body.model_dump())
     key, secret = await services.database.run(keys.create, new=new, created_by=caller.name)
+    audits.note(
+        services.metrics, who=caller.name, what="key.create", on=key.id, name=key.name, scopes=sorted(key.scopes)
+    )
     response.headers["Location"] = f"{KEYS}/{key.id}"
     response.headers["Cache-Control"] = "no-store"
     return SecretKeyOut.made(key, secret)
@@ -69,6 +72,7 @@ async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
 )
 async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
     await services.database.run(keys.revoke, key_id=key_id, projects=caller.projects)
+    audits.note(services.metrics, who=caller.name, what="key.revoke", on=key_id)
     return Response(status_code=204)
 
 
@@ -82,5 +86,6 @@ async def rotate(
 ) -> SecretKeyOut:
     overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
     key, secret = await services.database.run(keys.rotate, key_id=key_id, overlap=overlap, projects=caller.projects)
+    audits.note(services.metrics, who=caller.name, what="key.rotate", on=key_id)
     response.headers["Cache-Control"] = "no-store"
     return SecretKeyOut.made(key, secret)
