@@ -24,7 +24,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield Settings(database_url=given).database_url
         return
-    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server = Postgres(tmp_path_factory.mktemp("postgres"), durable=False)
     server.start()
     yield server.url("postgres")
     server.remove()

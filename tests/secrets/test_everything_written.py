@@ -37,6 +37,9 @@ MUST_ANSWER = {
     "PATCH /api/v1/users/{id}": {200, 422, 500},
     "DELETE /api/v1/users/{id}": {204},
     "DELETE /api/v1/lock_requests/{id}": {204},
+    "POST /api/v1/keys/": {201},
+    "POST /api/v1/keys/{id}/rotate": {200},
+    "DELETE /api/v1/keys/{id}": {204},
 }
 
 
@@ -111,7 +114,14 @@ def test_the_scan_went_everywhere(life: Life) -> None:
     missed = {call: wanted - life.answers.statuses.get(call, set()) for call, wanted in MUST_ANSWER.items()}
 
     assert {call: statuses for call, statuses in missed.items() if statuses} == {}
-    assert {secret.kind for secret in life.secrets} >= {PASSWORD, LEASE, WEBHOOK_SECRET, DATABASE_PASSWORD, SEALING_KEY}
+    assert {secret.kind for secret in life.secrets} >= {
+        PASSWORD,
+        LEASE,
+        WEBHOOK_SECRET,
+        DATABASE_PASSWORD,
+        SEALING_KEY,
+        API_KEY,
+    }
     assert len([secret for secret in life.secrets if secret.kind == LEASE]) > 10
     assert names >= {"table users", "table events", "table webhooks", "table webhook_deliveries"}
     assert names >= {
@@ -131,7 +141,7 @@ def test_secrets_stand_where_they_belong(life: Life) -> None:
 
     seen = {finding.rpartition(": ")[2] for finding in find(life.secrets, nowhere)}
 
-    kinds = (PASSWORD, LEASE, WEBHOOK_SECRET, DATABASE_PASSWORD, SEALING_KEY)
+    kinds = (PASSWORD, LEASE, WEBHOOK_SECRET, DATABASE_PASSWORD, SEALING_KEY, API_KEY)
     assert seen >= {f"a planted {kind}" for kind in kinds}
 
 
