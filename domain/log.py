@@ -36,8 +36,8 @@ def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(_as_json) if style == "json" else structlog.dev.ConsoleRenderer(),
     ]
-    _Writer.stream = stream or sys.stderr
-    handler = logging.StreamHandler(_Writer.stream)
+    _Writer.stream = stream
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -58,14 +58,15 @@ def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None
 class _Writer:
     """What structlog hands finished lines to. Loggers are kept for ever, so the stream is the class's, not theirs."""
 
-    stream: ClassVar["TextIO | Scribe"] = sys.stderr
+    stream: ClassVar["TextIO | Scribe | None"] = None  # stderr, whatever that is when a line is written
 
     def __init__(self, name: str = "") -> None:
         self.name = name
 
     def _write(self, line: str) -> None:
-        self.stream.write(line + "\n")
-        self.stream.flush()
+        stream = self.stream or sys.stderr
+        stream.write(line + "\n")
+        stream.flush()
 
     debug = info = warning = error = critical = _write
 

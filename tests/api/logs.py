@@ -17,8 +17,7 @@ Stream = TypeVar("Stream", bound=TextIO)
 def logging_to(stream: Stream) -> Iterator[Stream]:
     """Log to the stream until the end of the block; afterwards everything is as it was."""
     handlers, level, configured = logging.root.handlers[:], logging.root.level, structlog.get_config()
-    with contextlib.redirect_stderr(stream):
-        log.configure(level="INFO", style="json")
+    log.configure(level="INFO", style="json", stream=stream)
     structlog.configure(cache_logger_on_first_use=False)  # a logger that is kept could not be set back
     try:
         yield stream
@@ -26,6 +25,7 @@ def logging_to(stream: Stream) -> Iterator[Stream]:
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
         structlog.configure(**configured)
+        log._Writer.stream = None
 
 
 def lines(text: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A key that was revoked lets nobody in any more: within five seconds, in every process, Redis or no Redis."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -93,9 +94,10 @@ def test_a_stream_whose_key_is_good_goes_on(guarded: Farm) -> None:
         client.stream("GET", f"{EVENTS}/stream") as stream,
     ):
         parts = stream.iter_bytes()
-        assert next(parts)
-        with pytest.raises(httpx.ReadTimeout):
-            next(parts)
+        until = time.monotonic() + EFFECTIVE_SECONDS
+        with contextlib.suppress(httpx.ReadTimeout):  # nothing to tell; an end of the stream would fail
+            while time.monotonic() < until:
+                assert next(parts)
 
 
 def test_a_long_poll_whose_key_is_revoked_meanwhile_gives_nothing_out(guarded: Farm) -> None:

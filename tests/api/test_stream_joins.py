@@ -79,12 +79,12 @@ def test_a_tailer_that_forgot_what_others_were_told_before_would_be_found(
 
 
 def test_a_subscription_that_did_not_skip_would_be_found(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "read", late)
     monkeypatch.setattr(Subscription, "skip_to", lambda _self, _seq: None)
 
-    cursors = joined_late(served)
+    # Pages come at once and are ahead of the tailer, which will pass on what they held; mostly, so there are tries.
+    found = any(len(set(cursors)) < len(cursors) for cursors in (joined_late(served) for _ in range(10)))
 
-    assert len(set(cursors)) < len(cursors)
+    assert found
 
 
 def test_a_client_that_is_cut_off_again_and_again_misses_nothing_and_gets_nothing_twice(served: Farm) -> None:

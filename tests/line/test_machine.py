@@ -38,7 +38,7 @@ def test_nobody_holds_what_another_holds_and_nobody_is_overtaken(machine: type[L
 
     # It has really been everywhere: a machine that only refuses would pass too.
     for what in ("granted at once", "granted in line", "kept for the line", "refused", "repeated", "lapsed"):
-        assert machine.passed[what] > EXAMPLES / 20, machine.passed
+        assert machine.passed[what] > EXAMPLES / 50, machine.passed
 
 
 @pytest.mark.timeout(600)
