@@ -16,7 +16,7 @@ from domain.requests.asking import Ask, Granted, Key, Opened
 from domain.requests.granting import Gift, grant
 
 TRIES = 3
-RETRY_PAUSE_SECONDS = 0.01
+RETRY_PAUSE_SECONDS = 0.03  # at most; as long as the transaction of those who were quicker may take
 RETRY_MOST_SECONDS = 60.0
 
 _LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
