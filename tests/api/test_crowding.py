@@ -176,6 +176,8 @@ def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_el
 @contextlib.contextmanager
 def many_files() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4_096:
+        pytest.skip(f"this system allows a process {hard} open files, too few for two thousand connections")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_096), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
