@@ -58,10 +58,10 @@ def test_all_is_well_while_all_parts_work(served: Farm) -> None:
 
 
 def test_each_check_has_its_age_and_its_figures(served: Farm) -> None:
+    work(served)
     user_id = served.new_user()["id"]
     served.acquire(user_id)
     served.lapse(user_id)
-    work(served)
 
     assert eventually(lambda: health(served).json()["checks"]["worker"].get("lapsed_locks") == 1)
     told = health(served).json()["checks"]
