@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 
 class Connection:
-    """One kept-alive connection, one request at a time."""
+    """One kept-alive connection, one request at a time; every one carries `headers`."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(base_url)
+        self._more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -40,7 +42,7 @@ class Connection:
             await self._open()
         assert self._writer is not None
         payload = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(payload)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(payload)}\r\n{self._more}"
         kind = "Content-Type: application/json\r\n" if payload else ""
         self._writer.write(f"{head}{kind}\r\n".encode() + payload)
         return await self._answer()

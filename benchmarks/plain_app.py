@@ -142,7 +142,8 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     engine.dispose()
 
 
-engine = create_engine(os.environ["DATABASE_URL"], pool_size=POOL_SIZE, max_overflow=0)
+# Not os.environ[…]: the statements are imported elsewhere too, by what is not going to connect.
+engine = create_engine(os.environ.get("DATABASE_URL", "postgresql+psycopg2://"), pool_size=POOL_SIZE, max_overflow=0)
 app = FastAPI(lifespan=lifespan)
 acquire_statement, release_statement = text(ACQUIRE), text(RELEASE)
 
