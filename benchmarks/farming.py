@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import redis
 from sqlalchemy import Engine
 
 from benchmarks.farms import fill, new_database
@@ -65,11 +66,12 @@ def farming(
             **(environment or {}),
         }
         headers = _key(engine) if keys else {}
+        stack.callback(forget, setup.redis_url, prefix=prefix)
         programs = [program("api", ["-m", "api"], variables, setup.folder, port=port, path="/readyz")]
         if worker:
             programs.append(working(setup, variables))
         for started in programs:
-            stack.callback(started.stop)
+            stack.callback(started.kill)  # a graceful end would be for callers and data, and both are gone with it
             started.start()
         yield Farm(f"http://{ports.LOOPBACK}:{port}", headers, engine, setup.redis_url, prefix, programs)
 
@@ -83,6 +85,16 @@ def serving_environment(setup: Setup, engine: Engine) -> dict[str, str]:
         "BOTFARM_REDIS_PREFIX": f"bench-{uuid.uuid4().hex[:8]}:",
         "BOTFARM_LOG_LEVEL": "WARNING",
     }
+
+
+def forget(redis_url: str, *, prefix: str) -> None:
+    """Delete what a farm left in Redis: in the database that is named, and in the next, which holds the queue."""
+    with contextlib.closing(redis.Redis.from_url(redis_url)) as client:
+        number = int(client.connection_pool.connection_kwargs.get("db") or 0)
+        for database in (number, number + 1):
+            client.select(database)
+            for key in client.scan_iter(f"{prefix}*", count=1_000):
+                client.unlink(key)
 
 
 def working(setup: Setup, variables: Mapping[str, str]) -> Program:

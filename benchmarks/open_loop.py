@@ -67,7 +67,7 @@ async def load(options: argparse.Namespace) -> Findings:
     findings, idle = Findings(), asyncio.Queue[Connection]()
     async with AsyncExitStack() as stack:
         for _ in range(options.connections):
-            idle.put_nowait(await stack.enter_async_context(Connection(options.url, headers)))
+            idle.put_nowait(await stack.enter_async_context(Connection(options.url, headers=headers)))
         began = time.perf_counter() + 0.1
         async with asyncio.TaskGroup() as calls:
             for number in range(int(options.rate * options.seconds)):

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from benchmarks import etcd as etcds
 from benchmarks import open_loop, pgbench, wrk
 from benchmarks.etcd import Etcd
-from benchmarks.farming import Farm, farming, program, serving_environment, working
+from benchmarks.farming import Farm, farming, forget, program, serving_environment, working
 from benchmarks.farms import fill, new_database
 from benchmarks.figures import Setup
 from benchmarks.ledgers import Ledger
@@ -132,7 +132,7 @@ def plain(setup: Setup, *, users: int) -> Iterator[Peer]:
         ]
         app = program("plain", arguments, variables, setup.folder, port=port, path="/readyz")
         with contextlib.ExitStack() as stack:
-            stack.callback(app.stop)
+            stack.callback(app.kill)
             app.start()
             url = f"http://{ports.LOOPBACK}:{port}"
             yield HttpPeer("plain", url=url, headers={}, ledger=Ledger(engine), folder=setup.folder)
@@ -153,7 +153,7 @@ def etcd(setup: Setup, *, users: int) -> Iterator[Peer]:
         server.start()
         yield EtcdPeer(server, users=users, folder=setup.folder)
     finally:
-        server.stop()
+        server.kill()
 
 
 def nothing_needed() -> None:
@@ -175,8 +175,9 @@ def _drained(setup: Setup, *, users: int) -> Iterator[tuple[Engine, Mapping[str,
     with new_database(setup.database_url, pool_size=2) as engine, contextlib.ExitStack() as stack:
         fill(engine, count=users, locked_percent=0)
         variables = serving_environment(setup, engine) | {"BOTFARM_AUTH": "off"}
+        stack.callback(forget, setup.redis_url, prefix=variables["BOTFARM_REDIS_PREFIX"])
         worker = working(setup, variables)
-        stack.callback(worker.stop)
+        stack.callback(worker.kill)
         worker.start()
         yield engine, variables
 
