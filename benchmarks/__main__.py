@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace, folder: Path) -> int:
     modules = [importlib.import_module(f"benchmarks.{name}") for name in chosen.parts]
+    _require(modules, without=chosen.without)
     progress = Progress(chosen.parts)
     with servers.serving(folder) as (database_url, redis_url):
         setup = Setup(
@@ -49,8 +50,7 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
             say=progress.say,
             without=chosen.without,
         )
-        _require(modules, setup)
-        run = _measure(modules, setup, progress)
+        run = measured(modules, setup, progress)
     reports.show(run)
     output = chosen.output or (None if chosen.quick else options.OUTPUT)
     if output is not None:
@@ -58,14 +58,15 @@ def _run(chosen: argparse.Namespace, folder: Path) -> int:
     return 1 if run.failures else 0
 
 
-def _require(modules: Sequence[ModuleType], setup: Setup) -> None:
+def _require(modules: Sequence[ModuleType], *, without: Collection[str]) -> None:
     """Ask each part for the programs it needs, so that none is missed after an hour. Raises ProgramMissing."""
     for module in modules:
         if hasattr(module, "require"):
-            module.require(setup)
+            module.require(without=without)
 
 
-def _measure(modules: Sequence[ModuleType], setup: Setup, progress: "Progress") -> Run:
+def measured(modules: Sequence[ModuleType], setup: Setup, progress: "Progress") -> Run:
+    """What the parts found; one that fails keeps no other from being measured, and is told of."""
     samples: list[Sample] = []
     failures: dict[str, str] = {}
     for module in modules:

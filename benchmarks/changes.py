@@ -5,7 +5,7 @@ stretch the store itself is asked how often it was changed.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from benchmarks import wrk
 from benchmarks.failures import Unmeasured
@@ -17,15 +17,15 @@ PART = "changes"
 CLIENTS = (1, 8, 32, 128, 512)
 QUICK_CLIENTS = (1, 32)
 USERS, QUICK_USERS = 10_000, 2_000
-WARM_CLIENTS = 32
+WARM_CLIENTS, WARM_SECONDS = 32, 3
 OPEN = "half of plain's highest rate"
 
 
-def require(setup: Setup) -> None:
-    """Raises ProgramMissing, before anything has been measured."""
+def require(*, without: Collection[str]) -> None:
+    """Raises ProgramMissing, before anything has been started; `without` are peers to leave out."""
     wrk.require()
     for name, (_, needed) in PEERS.items():
-        if name not in setup.without:
+        if name not in without:
             needed()
 
 
@@ -37,8 +37,8 @@ def measure(setup: Setup) -> Iterator[Sample]:
             if name not in setup.without:
                 setup.say(f"changes: starting {name}")
                 peers.append(stack.enter_context(opening(setup, users=users)))
-        for peer in peers:
-            drive(peer, clients=WARM_CLIENTS, seconds=1)
+        for peer in [] if setup.quick else peers:
+            drive(peer, clients=WARM_CLIENTS, seconds=WARM_SECONDS)
         for number in range(setup.rounds):
             # Who goes first differs, so that whatever a stretch leaves behind does not always meet the same one.
             turn = number % len(peers)
@@ -51,7 +51,7 @@ def _round(setup: Setup, peers: Sequence[Peer], *, number: int) -> Iterator[Samp
         for peer in peers:
             if clients > peer.clients_most:
                 continue
-            setup.say(f"changes: round {number + 1} of {setup.rounds}, {clients} clients, {peer.name}")
+            setup.say(f"changes: round {number + 1} of {setup.rounds}, {_setting(clients)}, {peer.name}")
             found, left = drive(peer, clients=clients, seconds=setup.seconds)
             yield from _samples(peer, found, left, setting=_setting(clients))
             if peer.name == "plain":

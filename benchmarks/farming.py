@@ -89,7 +89,7 @@ def serving_environment(setup: Setup, engine: Engine) -> dict[str, str]:
 
 def forget(redis_url: str, *, prefix: str) -> None:
     """Delete what a farm left in Redis: in the database that is named, and in the next, which holds the queue."""
-    with contextlib.closing(redis.Redis.from_url(redis_url)) as client:
+    with contextlib.closing(redis.Redis.from_url(redis_url, single_connection_client=True)) as client:
         number = int(client.connection_pool.connection_kwargs.get("db") or 0)
         for database in (number, number + 1):
             client.select(database)

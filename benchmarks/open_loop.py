@@ -27,7 +27,6 @@ from benchmarks.failures import Unmeasured
 from benchmarks.wrk import Drive
 
 CONNECTIONS = 64
-LATE_SECONDS = 0.005
 OK = 200
 PATIENCE_SECONDS = 60
 
@@ -36,7 +35,6 @@ PATIENCE_SECONDS = 60
 class Findings:
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
-    late: int = 0  # sent well after the intended moment though a connection was free: our own slowness
 
 
 def drive(
@@ -73,7 +71,6 @@ async def load(options: argparse.Namespace) -> Findings:
             for number in range(int(options.rate * options.seconds)):
                 meant_at = began + number / options.rate
                 await asyncio.sleep(meant_at - time.perf_counter())
-                findings.late += not idle.empty() and time.perf_counter() - meant_at > LATE_SECONDS
                 path, body = lines[number % len(lines)]
                 calls.create_task(_call(idle, findings, path=path, body=body, meant_at=meant_at))
     return findings
@@ -103,7 +100,6 @@ def main() -> None:
         "p50_ms": cuts[49],
         "p99_ms": cuts[98],
         "refused": findings.refused,
-        "late": findings.late,
     }
     print(json.dumps(told))  # noqa: T201
 
