@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
 from benchmarks.figures import Figure, Table
-from benchmarks.tables import number
+from benchmarks.tables import number, scaled, unit_shown
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the markers say the same again.
 COLOURS = {"botfarm": "#0072B2", "plain": "#D55E00", "pgbench": "#009E73", "etcd": "#CC79A7"}
@@ -82,7 +82,7 @@ def _others(part: str, found: Sequence[Figure], folder: Path, caption: str) -> I
         panels = canvas.subplots(nrows=len(rows), height_ratios=heights, squeeze=False)[:, 0]
         for axes, unit, row in zip(panels, units, rows, strict=True):
             _bars(axes, row)
-            axes.set_title(f"{part.capitalize()}, {UNITS.get(unit, unit)}")
+            axes.set_title(f"{part.capitalize()}, {UNITS.get(unit, unit_shown(unit))}")
     yield file
 
 
@@ -121,7 +121,7 @@ def _lines(axes: Axes, found: Sequence[Figure]) -> None:
 def _bars(axes: Axes, found: Sequence[Figure], *, upright: bool = False) -> None:
     """One for each figure, with its value at the end."""
     places = range(len(found))
-    heights = [figure.median for figure in found]
+    heights = [scaled(figure.median, unit=figure.unit) for figure in found]
     colours = [COLOURS.get(figure.peer) or SPARE[_variant(figure, found) % len(SPARE)] for figure in found]
     if upright:
         drawn = axes.bar(places, heights, color=colours, width=0.6, yerr=_whiskers(found), ecolor=INK, capsize=3)
@@ -154,8 +154,8 @@ def _clients(figure: Figure) -> int:
 
 def _whiskers(found: Sequence[Figure]) -> list[list[float]]:
     return [
-        [figure.median - min(figure.values) for figure in found],
-        [max(figure.values) - figure.median for figure in found],
+        [scaled(figure.median - min(figure.values), unit=figure.unit) for figure in found],
+        [scaled(max(figure.values) - figure.median, unit=figure.unit) for figure in found],
     ]
 
 

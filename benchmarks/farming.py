@@ -77,13 +77,15 @@ def farming(
 
 
 def serving_environment(setup: Setup, engine: Engine) -> dict[str, str]:
-    """The variables of a process on that database that takes no setting of this machine's own."""
+    """The variables of a process on that database that takes no setting of this machine's own: all is as it comes.
+
+    So the API writes its line for every call, into a file.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BOTFARM_")}
     return kept | {
         "DATABASE_URL": engine.url.render_as_string(hide_password=False),
         "REDIS_URL": setup.redis_url,
         "BOTFARM_REDIS_PREFIX": f"bench-{uuid.uuid4().hex[:8]}:",
-        "BOTFARM_LOG_LEVEL": "WARNING",
     }
 
 

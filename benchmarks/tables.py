@@ -12,6 +12,7 @@ from benchmarks.figures import Figure, Table
 COLOURS = {"reached": "green", "missed": "red", "not measured": "yellow"}
 DIGITS = 3
 NOTHING = "-"
+SCALES = {"B": (2**20, "MiB")}
 SIGNS = {"at least": "≥", "at most": "≤"}
 
 
@@ -47,6 +48,16 @@ def number(value: float) -> str:
     return f"{value:,.{min(max(0, digits), DIGITS)}f}"
 
 
+def scaled(value: float, *, unit: str) -> float:
+    """In the unit that `unit_shown` names."""
+    return value / SCALES.get(unit, (1, unit))[0]
+
+
+def unit_shown(unit: str) -> str:
+    """The unit that people read instead."""
+    return SCALES.get(unit, (1, unit))[1]
+
+
 def _part(part: str, found: Sequence[Figure]) -> Shown:
     peers = list(dict.fromkeys(figure.peer for figure in found))
     shown = Shown(title=part, title_justify="left")
@@ -60,7 +71,7 @@ def _part(part: str, found: Sequence[Figure]) -> Shown:
         if before not in {None, measure}:
             shown.add_section()
         cells = [_cell(_of(found, measure=measure, setting=setting, peer=peer)) for peer in peers]
-        shown.add_row("" if measure == before else f"{measure}, {unit}", setting, *cells)
+        shown.add_row("" if measure == before else f"{measure}, {unit_shown(unit)}", setting, *cells)
         before = measure
     return shown
 
@@ -80,7 +91,7 @@ def _cell(figure: Figure | None) -> str:
     if figure is None:
         return NOTHING
     spread = f" ({figure.spread:.0%})" if len(figure.values) > 1 else ""
-    return f"{number(figure.median)}{spread}"
+    return f"{number(scaled(figure.median, unit=figure.unit))}{spread}"
 
 
 def _range(verdict: Verdict) -> str:

@@ -18,6 +18,7 @@ def samples() -> list[Sample]:
             half = "half of plain's highest rate"
             made.append(Sample("changes", "latency p99, open loop", half, peer, "ms", 5_000 / rates[32]))
         made.append(Sample("events", "change to stream p99", "1,000 changes/s", "botfarm", "ms", 12.0 + number))
+        made.append(Sample("reads", "memory of the api", "1,000 connections", "botfarm", "B", 96 * 2**20))
     return made
 
 
@@ -28,7 +29,7 @@ def a_run(**changes: object) -> Run:
         "commit": "0123456789ab",
         "machine": {"CPU": "Some CPU", "cores": "2", "kernel": "Linux 6.1"},
         "versions": {"Postgres": "18.6"},
-        "parts": ["changes", "events"],
+        "parts": ["changes", "events", "reads"],
         "rounds": 3,
         "seconds": 10.0,
         "quick": False,

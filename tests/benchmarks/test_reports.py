@@ -28,6 +28,10 @@ def test_the_table_shows_medians_with_their_spread_peer_beside_peer() -> None:
     assert "3 rounds of 10 s" in text
 
 
+def test_bytes_are_shown_as_people_read_them() -> None:
+    assert re.search(r"memory of the api, MiB +│ 1,000 connections +│ +96\.0 \(0%\)", shown(a_run()))
+
+
 def test_the_bars_are_told_with_what_was_found_and_by_how_much() -> None:
     lines = {line.split("│")[1].strip(): line for line in shown(a_run()).splitlines() if line.count("│") == 6}
 
@@ -62,7 +66,7 @@ def test_the_json_holds_each_round_and_what_is_needed_to_understand_it(tmp_path:
 def test_the_same_figures_make_the_same_charts_to_the_byte(tmp_path: Path) -> None:
     once, again = (reports.write(a_run(), folder=tmp_path / name)[1:] for name in ("once", "again"))
 
-    assert [file.name for file in once] == ["changes-throughput.svg", "changes-latency.svg", "events.svg"]
+    assert [file.name for file in once] == ["changes-throughput.svg", "changes-latency.svg", "events.svg", "reads.svg"]
     for one, other in zip(once, again, strict=True):
         assert one.read_bytes() == other.read_bytes()
         assert ET.parse(one).getroot().tag.endswith("svg")
