@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 
-from benchmarks.figures import Figure, Table
+from benchmarks.figures import Figure, Table, ordered
 from benchmarks.tables import number, scaled, unit_shown
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; the markers say the same again.
@@ -75,7 +75,7 @@ def _changes(found: Sequence[Figure], folder: Path, caption: str) -> Iterator[Pa
 def _others(part: str, found: Sequence[Figure], folder: Path, caption: str) -> Iterator[Path]:
     """One panel for each unit of the part."""
     units = list(dict.fromkeys(figure.unit for figure in found))
-    rows = [[figure for figure in found if figure.unit == unit] for unit in units]
+    rows = [ordered(figure for figure in found if figure.unit == unit) for unit in units]
     heights = [len(row) + 2 for row in rows]
     file = folder / f"{part}.svg"
     with _canvas(file, caption, inches=(9, ROW_INCHES * sum(heights) + 0.8)) as canvas:

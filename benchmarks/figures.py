@@ -77,6 +77,14 @@ class Table:
         return self._figures.get((part, measure, setting, peer))
 
 
+def ordered(figures: Iterable[Figure]) -> list[Figure]:
+    """By measure and setting, each in the order in which they first came, so that the peers of one stand together."""
+    figures = list(figures)
+    measures = list(dict.fromkeys(figure.measure for figure in figures))
+    settings = list(dict.fromkeys(figure.setting for figure in figures))
+    return sorted(figures, key=lambda figure: (measures.index(figure.measure), settings.index(figure.setting)))
+
+
 def _figure(samples: list[Sample]) -> Figure:
     first = samples[0]
     values = tuple(sample.value for sample in samples)

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from benchmarks import etcd, pgbench
 from benchmarks.failures import ProgramMissing
+from benchmarks.peers import PROCESSES
 from domain import db
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,7 @@ def machine(folder: Path) -> dict[str, str]:
     return {
         "CPU": _cpu(),
         "cores": str(len(os.sched_getaffinity(0))),
+        "processes of a service": str(PROCESSES),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": _file_system(folder),

@@ -1,6 +1,7 @@
 """Who is measured side by side: each a service whose users can be acquired and released."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,8 @@ from benchmarks.ledgers import Ledger
 from benchmarks.wrk import Drive
 from standalone import ports, processes
 
-PROCESSES = "2"
+# What Botfarm and the plain peer are given each; each process has some thirty connections to the same Postgres.
+PROCESSES = min(4, len(os.sched_getaffinity(0)))
 CONSUMERS = "bench"
 CUT_OFF_SECONDS = 0.5  # within which etcd has dealt with calls that have hung up
 
@@ -111,7 +113,7 @@ class EtcdPeer:
 @contextlib.contextmanager
 def botfarm(setup: Setup, *, users: int) -> Iterator[Peer]:
     """Everything switched on: keys, metrics, the worker, and a consumer that reads the stream."""
-    with farming(setup, users=users, api_workers=int(PROCESSES)) as farm, _consuming(setup, farm) as behind:
+    with farming(setup, users=users, api_workers=PROCESSES) as farm, _consuming(setup, farm) as behind:
         yield HttpPeer(
             "botfarm",
             url=farm.url,
@@ -127,7 +129,7 @@ def plain(setup: Setup, *, users: int) -> Iterator[Peer]:
     with _drained(setup, users=users) as (engine, variables):
         port = ports.free()
         arguments = [
-            *("-m", "uvicorn", "benchmarks.plain_app:app", "--port", str(port), "--workers", PROCESSES),
+            *("-m", "uvicorn", "benchmarks.plain_app:app", "--port", str(port), "--workers", str(PROCESSES)),
             *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
         ]
         app = program("plain", arguments, variables, setup.folder, port=port, path="/readyz")

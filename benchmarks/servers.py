@@ -13,7 +13,7 @@ from domain.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 
-CONNECTIONS = 400  # all peers are up at the same time, and pgbench alone has 128
+CONNECTIONS = 500  # all peers are up at the same time, and pgbench alone has 128
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 SHOW = text("SELECT current_setting(:name)")
 

@@ -1,13 +1,13 @@
 """Figures and bars as tables for the terminal."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table as Shown
 from rich.text import Text
 
 from benchmarks.bars import Verdict
-from benchmarks.figures import Figure, Table
+from benchmarks.figures import Figure, Table, ordered
 
 COLOURS = {"reached": "green", "missed": "red", "not measured": "yellow"}
 DIGITS = 3
@@ -66,20 +66,14 @@ def _part(part: str, found: Sequence[Figure]) -> Shown:
     for peer in peers:
         shown.add_column(peer, justify="right")
     before = None
-    rows = dict.fromkeys((figure.measure, figure.setting, figure.unit) for figure in found)
-    for measure, setting, unit in sorted(rows, key=_order(rows)):
+    rows = dict.fromkeys((figure.measure, figure.setting, figure.unit) for figure in ordered(found))
+    for measure, setting, unit in rows:
         if before not in {None, measure}:
             shown.add_section()
         cells = [_cell(_of(found, measure=measure, setting=setting, peer=peer)) for peer in peers]
         shown.add_row("" if measure == before else f"{measure}, {unit_shown(unit)}", setting, *cells)
         before = measure
     return shown
-
-
-def _order(rows: Iterable[tuple[str, str, str]]) -> Callable[[tuple[str, str, str]], int]:
-    """Measures as they first came, and the settings of one together."""
-    measures = list(dict.fromkeys(measure for measure, _, _ in rows))
-    return lambda row: measures.index(row[0])
 
 
 def _of(found: Sequence[Figure], *, measure: str, setting: str, peer: str) -> Figure | None:

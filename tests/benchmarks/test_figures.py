@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.figures import Sample, Table
+from benchmarks.figures import Sample, Table, ordered
 
 
 def samples(*values: float, peer: str = "botfarm", setting: str = "32 clients") -> list[Sample]:
@@ -38,3 +38,14 @@ def test_samples_of_different_peers_and_settings_are_never_thrown_together() -> 
         ("botfarm", "1 client", 50),
     ]
     assert table.find(part="changes", measure="lock changes", setting="8 clients", peer="botfarm") is None
+
+
+def test_figures_are_told_measure_by_measure_with_the_peers_of_a_setting_together() -> None:
+    told = ((measure, setting, peer) for peer in "ab" for setting in ("1", "2") for measure in ("heap", "indexes"))
+
+    table = Table(Sample("growth", measure, setting, peer, "B", 1) for measure, setting, peer in told)
+
+    assert [(figure.measure, figure.setting, figure.peer) for figure in ordered(table)] == [
+        *(("heap", "1", "a"), ("heap", "1", "b"), ("heap", "2", "a"), ("heap", "2", "b")),
+        *(("indexes", "1", "a"), ("indexes", "1", "b"), ("indexes", "2", "a"), ("indexes", "2", "b")),
+    ]
