@@ -51,7 +51,7 @@ def drive(
         check=False,
     )
     if done.returncode != 0:
-        raise Unmeasured(f"the open-loop clients failed: {done.stderr.strip()[-300:]}")
+        raise Unmeasured(f"the open-loop clients failed: {' '.join(done.stderr.split())[-300:]}")
     told = json.loads(done.stdout)
     if told["refused"]:
         raise Unmeasured(f"{url} refused {told['refused']} of {told['answers']} calls that should all have succeeded")

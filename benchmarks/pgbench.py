@@ -19,6 +19,7 @@ from standalone import binaries
 from standalone.errors import StandaloneError
 
 PATIENCE_SECONDS = 60
+CONNECTIONS_A_SECOND = 50  # pgbench's clock runs while it connects, which its rate leaves out
 CHANGES = 2
 COLUMN_OF_MICROSECONDS = 2
 USER_ID = "('00000000-0000-4000-8000-' || lpad(to_hex(:user::bigint), 12, '0'))::uuid"
@@ -77,7 +78,7 @@ def drive(url: URL, *, users: int, clients: int, seconds: float, folder: Path) -
     with tempfile.TemporaryDirectory(dir=folder, prefix="pgbench-") as own:
         file = Path(own) / "change.sql"
         file.write_text(script(users=users), encoding="utf-8")
-        whole = max(1, round(seconds))
+        whole = max(1, round(seconds)) + clients // CONNECTIONS_A_SECOND
         done = subprocess.run(  # noqa: S603  -- our own command line
             _command(url, file=file, clients=clients, seconds=whole),
             env=_environment(url),
@@ -88,7 +89,7 @@ def drive(url: URL, *, users: int, clients: int, seconds: float, folder: Path) -
             check=False,
         )
         if done.returncode != 0 or "aborted" in done.stderr:
-            raise Unmeasured(f"pgbench failed: {done.stderr.strip()[-300:]}")
+            raise Unmeasured(f"pgbench failed: {' '.join(done.stderr.split())[-300:]}")
         return _drive(done.stdout, logs=Path(own))
 
 
@@ -108,7 +109,7 @@ def _environment(url: URL) -> dict[str, str]:
 def _drive(told: str, *, logs: Path) -> Drive:
     found = {name: float(match[1]) for name, expression in TOLD.items() if (match := expression.search(told))}
     if found.get("failed") or not found.get("transactions"):
-        raise Unmeasured(f"pgbench's transactions failed: {told[-300:]}")
+        raise Unmeasured(f"pgbench's transactions failed: {' '.join(told.split())[-300:]}")
     times = [
         int(line.split()[COLUMN_OF_MICROSECONDS]) / 1e3
         for log in logs.glob("transactions*")

@@ -65,7 +65,7 @@ def _told(done: "subprocess.CompletedProcess[str]") -> dict[str, float]:
         if line.startswith(TOLD):
             told: dict[str, float] = json.loads(line.removeprefix(TOLD))
             return told
-    raise Unmeasured(f"wrk failed: {(done.stderr or done.stdout).strip()[-300:]}")
+    raise Unmeasured(f"wrk failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
 
 
 def _judged(told: Mapping[str, float], *, url: str) -> Drive:
