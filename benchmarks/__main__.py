@@ -23,7 +23,8 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """0 when everything that was asked for was measured, whatever came out; 1 when not; 130 when interrupted."""
     chosen = options.parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with tempfile.TemporaryDirectory(prefix="botfarm-bench-") as folder:
             return _run(chosen, Path(folder))

@@ -65,8 +65,8 @@ def _round(setup: Setup, peers: Sequence[Peer], *, number: int) -> Iterator[Samp
             yield Sample(PART, "latency p99, open loop", OPEN, peer.name, "ms", found.p99_ms)
 
 
-def drive(peer: Peer, *, clients: int, seconds: float) -> tuple[Drive, int]:
-    """What the clients saw, and how many events were still on their way at the end.
+def drive(peer: Peer, *, clients: int, seconds: float) -> tuple[Drive, int | None]:
+    """What the clients saw, and how many events were still on their way at the end, if the peer tells of any.
 
     Raises Unmeasured when the peer's store was not changed as often as it answered.
     """
@@ -79,11 +79,12 @@ def drive(peer: Peer, *, clients: int, seconds: float) -> tuple[Drive, int]:
     return found, left
 
 
-def _samples(peer: Peer, found: Drive, left: int, *, setting: str) -> Iterator[Sample]:
+def _samples(peer: Peer, found: Drive, left: int | None, *, setting: str) -> Iterator[Sample]:
     yield Sample(PART, "lock changes", setting, peer.name, "1/s", found.rate)
     yield Sample(PART, "latency p50", setting, peer.name, "ms", found.p50_ms)
     yield Sample(PART, "latency p99", setting, peer.name, "ms", found.p99_ms)
-    yield Sample(PART, "events left to tell", setting, peer.name, "events", left)
+    if left is not None:
+        yield Sample(PART, "events left to tell", setting, peer.name, "events", left)
 
 
 def _setting(clients: int) -> str:

@@ -40,8 +40,8 @@ class Peer(Protocol):
     def changes(self) -> int:
         """How many changes its store has seen since it was made."""
 
-    def settle(self) -> int:
-        """Wait until nothing is left to do and all users are free again; how much was left to do at first."""
+    def settle(self) -> int | None:
+        """Wait until nothing is left to do and all users are free again; how many events were left to tell at first."""
 
 
 class HttpPeer:
@@ -104,10 +104,9 @@ class EtcdPeer:
     def changes(self) -> int:
         return self._server.revision()
 
-    def settle(self) -> int:
+    def settle(self) -> None:
         time.sleep(CUT_OFF_SECONDS)
         self._server.clear()
-        return 0
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What a run came to: on the screen, as JSON, and as charts."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from benchmarks.bars import BARS, Bar, Verdict, judge
 from benchmarks.figures import Figure, Sample, Setup, Table
 
 FILE = "figures.json"
+WIDTH = 120  # where no terminal says how wide it is
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Run:
 
 def show(run: Run, *, console: Console | None = None) -> None:
     """The tables, the bars, and last what went wrong or was left out."""
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for shown in (*tables.figures(run.table), tables.bars(run.verdicts)):
         console.print(shown)
         console.print()
