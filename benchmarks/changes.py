@@ -15,7 +15,7 @@ from benchmarks.wrk import Drive
 
 PART = "changes"
 CLIENTS = (1, 8, 32, 128, 512)
-QUICK_CLIENTS = (1, 32)
+QUICK_CLIENTS = (32,)
 USERS, QUICK_USERS = 10_000, 2_000
 WARM_CLIENTS, WARM_SECONDS = 32, 3
 OPEN = "half of plain's highest rate"

@@ -13,6 +13,7 @@ from benchmarks import etcd, options, pgbench
 from benchmarks.failures import ProgramMissing
 
 ROOT = Path(__file__).parents[2]
+MOST_SECONDS = 230  # of which a machine with nothing else to do needs a tenth
 SERVERS = {"DATABASE_URL", "REDIS_URL"}
 
 
@@ -25,7 +26,7 @@ def bench(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=MOST_SECONDS,
     )
 
 
@@ -40,6 +41,7 @@ def missing() -> list[str]:
     return found
 
 
+@pytest.mark.timeout(MOST_SECONDS + 10)
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_a_quick_run_measures_every_peer_there_is_and_says_which_there_is_not(tmp_path: Path) -> None:
     without = missing()
