@@ -1,0 +1,103 @@
+"""Contention: one user wanted by all, and pools of which few users are free.
+
+The hot user is fought over by 256 clients of one observer, who sees every answer: a grant while another holds the user
+fails the part, and so do the events if they tell of two grants without an end between them. Pools: each client takes
+any user of a pool and gives it back; a call that finds nobody free fails the part, for there are always more free users
+than clients.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+
+from benchmarks import alone
+from benchmarks.farming import Farm, farming
+from benchmarks.farms import fill, user_ids
+from benchmarks.figures import Sample, Setup
+from benchmarks.storms import StormError, storm
+
+PART = "contention"
+CLIENTS = 256
+POOL_CLIENTS = 32
+LOCKED = (10, 90, 99)
+ACQUIRED = "botfarm.lock.acquired.v1"
+HISTORY = text("""
+SELECT type FROM (
+    SELECT lock_version, type FROM events WHERE user_id = :user_id
+    UNION ALL SELECT lock_version, type FROM outbox WHERE user_id = :user_id
+) told WHERE type LIKE 'botfarm.lock.%' ORDER BY lock_version
+""")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many users each pool has: those of three fillings, the large one, and the one it is compared with."""
+
+    pool: int
+    large: int
+    small: int
+    clients: int = POOL_CLIENTS
+
+
+FULL = Sizes(pool=10_000, large=1_000_000, small=1_000)
+QUICK = Sizes(pool=2_000, large=5_000, small=1_000, clients=8)
+
+
+def measure(setup: Setup) -> Iterator[Sample]:
+    sizes = QUICK if setup.quick else FULL
+    with ExitStack() as farms:
+        contended = farms.enter_context(farming(setup, users=1))
+        for percent in LOCKED:
+            fill(contended.engine, count=sizes.pool, locked_percent=percent, env=_env(percent))
+        setup.say(f"filling {sizes.large:,} users, 99 % locked")
+        large = farms.enter_context(farming(setup, users=sizes.large, locked_percent=99))
+        small = farms.enter_context(farming(setup, users=sizes.small))
+        for number in range(setup.rounds):
+            setup.say(f"contention: round {number + 1} of {setup.rounds}")
+            yield from _hot(setup, contended)
+            for percent in LOCKED:
+                rate = _pool(setup, contended, env=_env(percent), clients=sizes.clients)
+                yield Sample(PART, "pool acquires", f"{percent} % of {sizes.pool:,} locked", "botfarm", "1/s", rate)
+            for farm, peer in ((large, "1 M users, 99 % locked"), (small, "1 k users, none locked")):
+                rate = _pool(setup, farm, env="stage", clients=sizes.clients)
+                yield Sample(PART, "pool acquires", f"{POOL_CLIENTS} clients", peer, "1/s", rate)
+
+
+def _hot(setup: Setup, farm: Farm) -> Iterator[Sample]:
+    (user_id,) = user_ids(farm.engine, most=1)
+    found = storm(farm.url, farm.key, kind="hot", clients=CLIENTS, seconds=setup.seconds, user_ids=[user_id])
+    if twice := twice_held(_history(farm, user_id)):
+        raise StormError(f"{twice} grants of a user that was held")
+    setting = f"{CLIENTS} clients on one user"
+    yield Sample(PART, "grants", setting, "botfarm", "1/s", found.rate("granted"))
+    yield Sample(PART, "refusals", setting, "botfarm", "1/s", found.rate("refused"))
+    yield Sample(PART, "latency p50", setting, "botfarm", "ms", found.p50_ms)
+    yield Sample(PART, "latency p99", setting, "botfarm", "ms", found.p99_ms)
+
+
+def _pool(setup: Setup, farm: Farm, *, env: str, clients: int) -> float:
+    """Grants a second, each of them followed by its release."""
+    query = f'"env":"{env}"'
+    return storm(farm.url, farm.key, kind="pool", clients=clients, seconds=setup.seconds, query=query).rate("granted")
+
+
+def _env(percent: int) -> str:
+    return f"locked-{percent}"
+
+
+def _history(farm: Farm, user_id: UUID) -> list[str]:
+    with farm.engine.begin() as conn:
+        return list(conn.execute(HISTORY, {"user_id": user_id}).scalars())
+
+
+def twice_held(types: Iterable[str]) -> int:
+    """How many grants came while the one before had no end yet, by the types of a user's lock events in order."""
+    return sum(before == after == ACQUIRED for before, after in itertools.pairwise(types))
+
+
+if __name__ == "__main__":
+    alone.run(measure, about=__doc__)
