@@ -119,13 +119,8 @@ def stream(pipe: Connection, redis_url: str, prefix: str) -> None:
 
 def sse(pipe: Connection, url: str, headers: Mapping[str, str]) -> None:
     """Read the event stream of the API from now on."""
-    parts = urlsplit(url)
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     log, rest = _Log(), b""
-    with socket.create_connection((str(parts.hostname), int(parts.port or 80))) as connection:
-        connection.sendall(f"GET /api/v1/events/stream?after=latest HTTP/1.1\r\nHost: farm\r\n{lines}\r\n".encode())
-        head = connection.recv(65_536)
-        assert head.startswith(b"HTTP/1.1 200"), head
+    with open_stream(url, headers) as connection:
         connection.settimeout(BLOCK_MS / 1e3)
         pipe.send("")
         while log.serve(pipe):
@@ -137,6 +132,19 @@ def sse(pipe: Connection, url: str, headers: Mapping[str, str]) -> None:
                 whole = rest.rfind(b"\n\n") + 1
                 log.note([(found[1], now) for found in EVENT.finditer(rest, 0, whole + 1)])
                 rest = rest[whole:]
+
+
+def open_stream(url: str, headers: Mapping[str, str]) -> socket.socket:
+    """A connection on which the API has begun to send events. Raises WatchError when it says anything else."""
+    parts = urlsplit(url)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    connection = socket.create_connection((str(parts.hostname), int(parts.port or 80)), timeout=START_SECONDS)
+    connection.sendall(f"GET /api/v1/events/stream?after=latest HTTP/1.1\r\nHost: farm\r\n{lines}\r\n".encode())
+    head = connection.recv(4_096)
+    if not head.startswith(b"HTTP/1.1 200"):
+        connection.close()
+        raise WatchError(f"no event stream: {head!r}")
+    return connection
 
 
 def webhook(pipe: Connection) -> None:
