@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm
 from benchmarks.farms import user_ids
 from benchmarks.workers import pending, state
@@ -20,16 +21,12 @@ LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 300
 
 
-class BacklogError(RuntimeError):
-    """A change was refused, or the worker did not drain what had come about."""
-
-
 def settle(engine: Engine) -> int:
-    """Wait until every change has a number and is on the stream; the last number. Raises BacklogError."""
+    """Wait until every change has a number and is on the stream; the last number. Raises Unmeasured."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while pending(engine) or (now := state(engine)).published_seq < now.last_seq:
         if time.monotonic() > deadline:
-            raise BacklogError(f"not drained within {PATIENCE_SECONDS} s")
+            raise Unmeasured(f"not drained within {PATIENCE_SECONDS} s")
         time.sleep(LOOK_SECONDS)
     return state(engine).last_seq
 
@@ -62,7 +59,7 @@ def make(engine: Engine, users: Sequence[UUID], *, changes: int) -> int:
         with engine.begin() as conn:
             ends = locks.release(conn, [Release(user_id, "bench", lease) for user_id, lease in leases.items()])
         if not all(isinstance(grant, Grant) for grant in grants) or not all(isinstance(end, Released) for end in ends):
-            raise BacklogError("a change was refused")
+            raise Unmeasured("a change was refused")
         made += 2 * len(users)
     return made
 
@@ -79,5 +76,5 @@ def _rate(engine: Engine, *, after: int, until: int) -> float:
 
 def _insist(deadline: float) -> None:
     if time.monotonic() > deadline:
-        raise BacklogError(f"not drained within {PATIENCE_SECONDS} s")
+        raise Unmeasured(f"not drained within {PATIENCE_SECONDS} s")
     time.sleep(LOOK_SECONDS)

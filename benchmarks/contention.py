@@ -14,11 +14,12 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from benchmarks import alone
+from benchmarks import wrk
+from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import fill, user_ids
 from benchmarks.figures import Sample, Setup
-from benchmarks.storms import StormError, storm
+from benchmarks.storms import storm
 
 PART = "contention"
 CLIENTS = 256
@@ -47,6 +48,11 @@ FULL = Sizes(pool=10_000, large=1_000_000, small=1_000)
 QUICK = Sizes(pool=2_000, large=5_000, small=1_000, clients=8)
 
 
+def require(_: Setup) -> None:
+    """Raises ProgramMissing."""
+    wrk.require()
+
+
 def measure(setup: Setup) -> Iterator[Sample]:
     sizes = QUICK if setup.quick else FULL
     with ExitStack() as farms:
@@ -71,7 +77,7 @@ def _hot(setup: Setup, farm: Farm) -> Iterator[Sample]:
     (user_id,) = user_ids(farm.engine, most=1)
     found = storm(farm.url, farm.key, kind="hot", clients=CLIENTS, seconds=setup.seconds, user_ids=[user_id])
     if twice := twice_held(_history(farm, user_id)):
-        raise StormError(f"{twice} grants of a user that was held")
+        raise Unmeasured(f"{twice} grants of a user that was held")
     setting = f"{CLIENTS} clients on one user"
     yield Sample(PART, "grants", setting, "botfarm", "1/s", found.rate("granted"))
     yield Sample(PART, "refusals", setting, "botfarm", "1/s", found.rate("refused"))
@@ -97,7 +103,3 @@ def _history(farm: Farm, user_id: UUID) -> list[str]:
 def twice_held(types: Iterable[str]) -> int:
     """How many grants came while the one before had no end yet, by the types of a user's lock events in order."""
     return sum(before == after == ACQUIRED for before, after in itertools.pairwise(types))
-
-
-if __name__ == "__main__":
-    alone.run(measure, about=__doc__)

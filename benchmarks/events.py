@@ -11,6 +11,7 @@ listening.
 """
 
 import base64
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ from uuid import UUID
 
 import httpx
 
-from benchmarks import alone, latencies, paces
+from benchmarks import latencies, open_loop, wrk
 from benchmarks.backlog import drained, settle
+from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import user_ids
 from benchmarks.figures import Sample, Setup
@@ -35,6 +37,11 @@ CLIENTS = 128
 BACKLOG = 100_000
 QUICK_BACKLOG = 5_000
 PATIENCE_SECONDS = 120
+
+
+def require(_: Setup) -> None:
+    """Raises ProgramMissing."""
+    wrk.require()
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
@@ -66,8 +73,7 @@ def listening(setup: Setup, farm: Farm, users: Sequence[UUID]) -> Iterator[Sampl
         for rate in RATES:
             setup.say(f"events: {rate:,} changes/s")
             after = state(farm.engine).last_seq
-            made = paces.keep(farm.url, farm.key, user_ids=users, changes_a_second=rate, seconds=setup.seconds)
-            assert settle(farm.engine) == after + made
+            pace(setup, farm, users, rate=rate)
             yield from _arrivals(farm, watchers, after=after, setting=f"{rate:,} changes/s")
         setup.say("events: maximum rate")
         after = state(farm.engine).last_seq
@@ -82,7 +88,7 @@ def calling(setup: Setup, farm: Farm, users: Sequence[UUID]) -> Iterator[Sample]
         setup.say(f"events: webhook, {rate} changes/s")
         with watching(webhook) as receiver, _endpoint(farm, receiver.address):
             after = settle(farm.engine)
-            paces.keep(farm.url, farm.key, user_ids=users, changes_a_second=rate, seconds=setup.seconds)
+            pace(setup, farm, users, rate=rate)
             watchers = {"change to webhook": receiver}
             yield from _arrivals(farm, watchers, after=after, setting=f"{rate:,} changes/s")
 
@@ -94,6 +100,25 @@ def draining(setup: Setup, farm: Farm, users: Sequence[UUID]) -> Iterator[Sample
     rate = drained(farm, changes=QUICK_BACKLOG if setup.quick else BACKLOG)
     yield Sample(PART, "backlog", "events", "drain", "1/s", rate)
     yield Sample(PART, "backlog", "events", "highest rate of changes", "1/s", highest)
+
+
+def pace(setup: Setup, farm: Farm, users: Sequence[UUID], *, rate: float) -> None:
+    """Acquire users in turn and release them in turn, so many changes a second; at the end all are free.
+
+    Raises Unmeasured when any was refused, or when there are not as many changes as answers.
+    """
+    turns = math.ceil(rate * setup.seconds / (2 * len(users)))
+    group = users[: max(1, round(rate * setup.seconds / (2 * turns)))]
+    calls = [f"/api/v1/users/{user_id}/{verb}_lock" for verb in ("acquire", "release") for user_id in group]
+    file = setup.folder / "paced-calls"
+    wrk.write_requests(((path, "") for path in calls), file=file)
+    before = settle(farm.engine)
+    # Half a call more than there are, for the length of time is not exact.
+    seconds = (turns * len(calls) + 0.5) / rate
+    found = open_loop.drive(farm.url, file=file, rate=rate, seconds=seconds, headers=farm.key)
+    made = settle(farm.engine) - before
+    if made != found.answers:
+        raise Unmeasured(f"{found.answers:,} calls were answered, but {made:,} changes were made")
 
 
 def _maximum(setup: Setup, farm: Farm, users: Sequence[UUID]) -> float:
@@ -118,7 +143,3 @@ def _endpoint(farm: Farm, address: str) -> Iterator[None]:
             yield
         finally:
             client.delete(f"/api/v1/webhooks/{made['id']}").raise_for_status()
-
-
-if __name__ == "__main__":
-    alone.run(measure, about=__doc__)

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
-from benchmarks import alone
+from benchmarks import wrk
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import fill, new_database, user_ids
 from benchmarks.figures import Sample, Setup
@@ -68,6 +68,11 @@ class Stretch:
     hot_share: float
 
 
+def require(_: Setup) -> None:
+    """Raises ProgramMissing."""
+    wrk.require()
+
+
 def measure(setup: Setup) -> Iterator[Sample]:
     scale = QUICK if setup.quick else FULL
     setup.say(f"growth: filling {scale.large:,} users")
@@ -96,8 +101,8 @@ def living(setup: Setup, scale: Scale) -> Iterator[Sample]:
             stretches.append(_stretch(engine, cycles=scale.cycles // TENTHS))
             setup.say(f"growth: {number + 1} of {TENTHS} parts of {scale.cycles:,} cycles, {stretches[-1]}")
     for stretch, peer in ((stretches[0], "first 100 k"), (stretches[-1], "last 100 k")):
-        setting = "1 M cycles on 100 k users"
-        yield Sample(PART, "lock cycles", setting, peer, "1/s", stretch.cycles_a_second)
+        setting = "100 k users"
+        yield Sample(PART, "cycles", setting, peer, "1/s", stretch.cycles_a_second)
         yield Sample(PART, "heap", setting, peer, "B", stretch.heap)
         yield Sample(PART, "indexes", setting, peer, "B", stretch.indexes)
         yield Sample(PART, "HOT share", setting, peer, "ratio", stretch.hot_share)
@@ -131,7 +136,3 @@ def _cycle(engine: Engine, users: Sequence[UUID], cycles: int) -> None:
         assert all(isinstance(end, Released) for end in ends), "a lease was lost"
         with engine.begin() as conn:
             outbox.sequence(conn, limit=2 * BATCH)
-
-
-if __name__ == "__main__":
-    alone.run(measure, about=__doc__)

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 import uvloop
 
-from benchmarks import alone, latencies
+from benchmarks import latencies
 from benchmarks.backlog import settle
 from benchmarks.connections import allow_many
 from benchmarks.farming import Farm, farming
@@ -94,7 +94,3 @@ def _lock(farm: Farm, *, count: int, seconds: float) -> None:
             grants = locks.acquire(conn, wishes)
         assert all(isinstance(grant, Grant) for grant in grants), "a user was not free"
     assert time.monotonic() < lapse_at, "the first locks lapse before the last are made"
-
-
-if __name__ == "__main__":
-    alone.run(measure, about=__doc__)

@@ -12,15 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from benchmarks.connections import Connection
+from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm
 
 WAIT_SECONDS = 30
 VANISH = 0.02  # so many of those who wait hang up
 OK = 200
-
-
-class HandoverError(RuntimeError):
-    """A user was held twice, or a call failed."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,9 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def grant(self, user_id: str, number: int, *, asked: float, now: float) -> None:
-        """Raises HandoverError when somebody else holds the user."""
+        """Raises Unmeasured when somebody else holds the user."""
         if user_id in self.holder:
-            raise HandoverError(f"{user_id} was granted to two")
+            raise Unmeasured(f"{user_id} was granted to two")
         self.holder[user_id] = number
         sent, answered = self.sent.pop(user_id, None), self.answered.pop(user_id, None)
         if sent is not None and now > self.begin_at:
@@ -69,7 +66,7 @@ class Tally:
 
 
 async def drive(farm: Farm, crowd: Crowd) -> Tally:
-    """Raises HandoverError."""
+    """Raises Unmeasured."""
     tally = Tally(begin_at=time.perf_counter() + crowd.warm_up_seconds)
     stop_at = tally.begin_at + crowd.seconds
     await asyncio.gather(*(_go_round(farm, crowd, tally, number, stop_at) for number in range(crowd.waiters)))
@@ -113,6 +110,6 @@ def _insist(
 ) -> dict[str, list[dict[str, str]]]:
     status, content = answer
     if status != OK:
-        raise HandoverError(f"not {name}: {status} {content}")
+        raise Unmeasured(f"not {name}: {status} {content}")
     tally.outcomes[name] += 1
     return content

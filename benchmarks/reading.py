@@ -20,18 +20,19 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import alone
+from benchmarks import wrk
 from benchmarks.connections import allow_many
+from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import user_ids
 from benchmarks.figures import Sample, Setup
-from benchmarks.storms import StormError, storm
+from benchmarks.storms import storm
 from benchmarks.watchers import open_stream
 from standalone.processes import passes
 
 PART = "reads"
 CLIENTS = 32
-USERS = 200  # an entry lives two seconds: so few that a user is asked for many times in these
+USERS = 50  # an entry lives two seconds: so few that each is asked for many times in these
 HITS_LEAST = 0.8
 STREAMS = 1_000
 QUICK_STREAMS = 50
@@ -41,8 +42,9 @@ SOURCES = Path(__file__).resolve().parents[1]
 MAKE_UP = ("make", "--silent", "up")
 
 
-class StartError(RuntimeError):
-    """It did not get ready, or did not end."""
+def require(_: Setup) -> None:
+    """Raises ProgramMissing."""
+    wrk.require()
 
 
 def measure(setup: Setup) -> Iterator[Sample]:
@@ -66,7 +68,7 @@ def reading(setup: Setup, farm: Farm) -> Iterator[Sample]:
         )
         hits = found.rate("hit") / found.rate("hit", "miss")
         if hits < HITS_LEAST if peer == "cached" else hits > 0:
-            raise StormError(f"{hits:.0%} of the {peer} reads came from the cache")
+            raise Unmeasured(f"{hits:.0%} of the {peer} reads came from the cache")
         yield Sample(PART, "lock reads", f"{CLIENTS} clients", peer, "1/s", found.rate("hit", "miss"))
         yield Sample(PART, "cache hits", f"{CLIENTS} clients", peer, "ratio", hits)
         yield Sample(PART, "latency p99", f"{CLIENTS} clients", peer, "ms", found.p99_ms)
@@ -101,10 +103,10 @@ def starting(setup: Setup, command: Sequence[str], *, number: int) -> Iterator[S
         began = time.monotonic()
         with _running(command, ["--data-dir", str(data), "--port", "0", "--ready-file", str(ready)]) as process:
             if not passes(lambda: ready.exists() or process.poll() is not None, seconds=START_SECONDS):  # noqa: B023
-                raise StartError(f"not ready within {START_SECONDS} s")
+                raise Unmeasured(f"not ready within {START_SECONDS} s")
             seconds = time.monotonic() - began
             if process.poll() is not None:
-                raise StartError(f"ended with {process.returncode}")
+                raise Unmeasured(f"ended with {process.returncode}")
         yield Sample(PART, "start to ready", setting, "botfarm", "s", seconds)
     shutil.rmtree(data)
 
@@ -129,7 +131,3 @@ def _running(command: Sequence[str], options: Sequence[str]) -> Iterator["subpro
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(START_SECONDS)
-
-
-if __name__ == "__main__":
-    alone.run(measure, about=__doc__)

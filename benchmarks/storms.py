@@ -17,6 +17,8 @@ from uuid import UUID
 
 import httpx
 
+from benchmarks.failures import Unmeasured
+
 SCRIPT = Path(__file__).with_name("storm.lua")
 OWNER = "storm"
 IN_FLIGHT_SECONDS = 0.3
@@ -28,10 +30,6 @@ OK = 200
 #   pool   any free user that matches the query, which is a part of the body
 #   hot    the same user by all, one thread seeing it; refusals are expected
 Kind = Literal["locks", "pool", "hot", "read"]
-
-
-class StormError(RuntimeError):
-    """An answer was not as it must be, so that nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def storm(
     user_ids: Sequence[UUID] = (),
     query: str = "",
 ) -> Storm:
-    """Raises StormError for an answer that is neither a success nor a refusal expected of this kind."""
+    """Raises Unmeasured for an answer that is neither a success nor a refusal expected of this kind."""
     threads = 1 if kind == "hot" or clients == 1 or len(user_ids) == 1 else 2
     with tempfile.NamedTemporaryFile("w", prefix="storm-") as ids:
         ids.write("".join(f"{user_id}\n" for user_id in user_ids))
@@ -83,13 +81,13 @@ def storm(
 
 
 def parse(told: str) -> Storm:
-    """The figures out of what wrk said. Raises StormError for what must not have been."""
+    """The figures out of what wrk said. Raises Unmeasured for what must not have been."""
     lines = [line.removeprefix("STORM ").split("\t", 1) for line in told.splitlines() if line.startswith("STORM ")]
     figures = dict(lines)
     counts = {name.removeprefix("count "): int(value) for name, value in lines if name.startswith("count ")}
     bad = {name: counts[name] for name in ("wrong", "double", "old token") if counts.get(name)}
     if bad or float(figures.get("broken", 1)) or not counts:
-        raise StormError(f"{bad or 'calls without an answer'}: {figures.get('wrong', told[-500:])}")
+        raise Unmeasured(f"{bad or 'calls without an answer'}: {figures.get('wrong', told[-500:])}")
     return Storm(float(figures["seconds"]), float(figures["p50_ms"]), float(figures["p99_ms"]), counts)
 
 
@@ -107,17 +105,14 @@ def tidy(url: str, headers: Mapping[str, str]) -> None:
 def _wrk(url: str, environment: Mapping[str, str], *, threads: int, clients: int, seconds: float) -> str:
     whole = max(1, round(seconds))
     command = ["wrk", "-t", str(threads), "-c", str(clients), "-d", f"{whole}s", "--timeout", "10s", "-s", str(SCRIPT)]
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            done = subprocess.run(  # noqa: S603  -- a program of the system, arguments of our own
-                [*command, url],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=whole + PATIENCE_SECONDS,
-                check=False,
-            )
-            return done.stdout + done.stderr
-    except FileNotFoundError:
-        raise StormError("wrk is missing (Debian, Ubuntu: apt install wrk)") from None
-    raise StormError("wrk did not come to an end")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(  # noqa: S603  -- a program of the system, arguments of our own
+            [*command, url],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=whole + PATIENCE_SECONDS,
+            check=False,
+        )
+        return done.stdout + done.stderr
+    raise Unmeasured("wrk did not come to an end")

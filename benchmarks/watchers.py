@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 import redis
 
+from benchmarks.failures import Unmeasured
+
 START_SECONDS = 30
 STOP_SECONDS = 10
 LOOK_SECONDS = 0.02
@@ -47,10 +49,6 @@ class Seen:
         return (self.arrived_at - self.happened_at) * 1e3
 
 
-class WatchError(RuntimeError):
-    """Events are missing, came twice, or in another order, so that nothing was measured."""
-
-
 @dataclass
 class Watcher:
     """One that runs. `address` is where it listens, should it be one that is called."""
@@ -59,11 +57,11 @@ class Watcher:
     address: str
 
     def collect(self, *, until: int, patience_seconds: float) -> list[Seen]:
-        """What came since the last time, once the event of that number is there. Raises WatchError if it never is."""
+        """What came since the last time, once the event of that number is there. Raises Unmeasured if it never is."""
         deadline = time.monotonic() + patience_seconds
         while self._ask("newest") < until:
             if time.monotonic() > deadline:
-                raise WatchError(f"event {until} had not come after {patience_seconds:.0f} s")
+                raise Unmeasured(f"event {until} had not come after {patience_seconds:.0f} s")
             time.sleep(LOOK_SECONDS)
         found: list[Seen] = self._ask("collect")
         return found
@@ -74,12 +72,12 @@ class Watcher:
 
 
 def complete(seen: Sequence[Seen], *, after: int, until: int) -> Sequence[Seen]:
-    """The same events, if they are all of those numbers, once each and in order. Raises WatchError otherwise."""
+    """The same events, if they are all of those numbers, once each and in order. Raises Unmeasured otherwise."""
     numbers = [event.seq for event in seen]
     wanted = list(range(after + 1, until + 1))
     if numbers != wanted:
         missing = len(set(wanted) - set(numbers))
-        raise WatchError(f"of {len(wanted)} events {missing} missing, {len(numbers)} came, or they were out of order")
+        raise Unmeasured(f"of {len(wanted)} events {missing} missing, {len(numbers)} came, or they were out of order")
     return seen
 
 
@@ -93,7 +91,7 @@ def watching(follow: Callable[..., None], *arguments: object) -> Iterator[Watche
     theirs.close()  # else its end could not be noticed here
     try:
         if not ours.poll(START_SECONDS):
-            raise WatchError(f"{follow.__name__}: not connected after {START_SECONDS} s")
+            raise Unmeasured(f"{follow.__name__}: not connected after {START_SECONDS} s")
         yield Watcher(ours, ours.recv())
     finally:
         ours.close()
@@ -135,7 +133,7 @@ def sse(pipe: Connection, url: str, headers: Mapping[str, str]) -> None:
 
 
 def open_stream(url: str, headers: Mapping[str, str]) -> socket.socket:
-    """A connection on which the API has begun to send events. Raises WatchError when it says anything else."""
+    """A connection on which the API has begun to send events. Raises Unmeasured when it says anything else."""
     parts = urlsplit(url)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     connection = socket.create_connection((str(parts.hostname), int(parts.port or 80)), timeout=START_SECONDS)
@@ -143,7 +141,7 @@ def open_stream(url: str, headers: Mapping[str, str]) -> socket.socket:
     head = connection.recv(4_096)
     if not head.startswith(b"HTTP/1.1 200"):
         connection.close()
-        raise WatchError(f"no event stream: {head!r}")
+        raise Unmeasured(f"no event stream: {head!r}")
     return connection
 
 
