@@ -9,7 +9,7 @@ than clients.
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy import text
@@ -62,19 +62,19 @@ def measure(setup: Setup) -> Iterator[Sample]:
         setup.say(f"filling {sizes.large:,} users, 99 % locked")
         large = farms.enter_context(farming(setup, users=sizes.large, locked_percent=99))
         small = farms.enter_context(farming(setup, users=sizes.small))
+        for farm in (contended, large, small):
+            _pool(replace(setup, seconds=1), farm, env=_env(LOCKED[0]) if farm is contended else "stage", sizes=sizes)
         for number in range(setup.rounds):
             setup.say(f"contention: round {number + 1} of {setup.rounds}")
-            yield from _hot(setup, contended)
+            yield from fighting(setup, contended)
             for percent in LOCKED:
-                rate = _pool(setup, contended, env=_env(percent), clients=sizes.clients)
+                rate = _pool(setup, contended, env=_env(percent), sizes=sizes)
                 yield Sample(PART, "pool acquires", f"{percent} % of {sizes.pool:,} locked", "botfarm", "1/s", rate)
-            for farm, peer in ((large, "1 M users, 99 % locked"), (small, "1 k users, none locked")):
-                rate = _pool(setup, farm, env="stage", clients=sizes.clients)
-                yield Sample(PART, "pool acquires", f"{POOL_CLIENTS} clients", peer, "1/s", rate)
+            yield from comparing(setup, large, small, sizes=sizes)
 
 
-def _hot(setup: Setup, farm: Farm) -> Iterator[Sample]:
-    (user_id,) = user_ids(farm.engine, most=1)
+def fighting(setup: Setup, farm: Farm) -> Iterator[Sample]:
+    user_id = user_ids(farm.engine, most=1)[0]
     found = storm(farm.url, farm.key, kind="hot", clients=CLIENTS, seconds=setup.seconds, user_ids=[user_id])
     if twice := twice_held(_history(farm, user_id)):
         raise Unmeasured(f"{twice} grants of a user that was held")
@@ -85,10 +85,18 @@ def _hot(setup: Setup, farm: Farm) -> Iterator[Sample]:
     yield Sample(PART, "latency p99", setting, "botfarm", "ms", found.p99_ms)
 
 
-def _pool(setup: Setup, farm: Farm, *, env: str, clients: int) -> float:
+def comparing(setup: Setup, large: Farm, small: Farm, *, sizes: Sizes) -> Iterator[Sample]:
+    for farm, peer in ((large, "1 M users, 99 % locked"), (small, "1 k users, none locked")):
+        rate = _pool(setup, farm, env="stage", sizes=sizes)
+        yield Sample(PART, "pool acquires", f"{POOL_CLIENTS} clients", peer, "1/s", rate)
+
+
+def _pool(setup: Setup, farm: Farm, *, env: str, sizes: Sizes) -> float:
     """Grants a second, each of them followed by its release."""
     query = f'"env":"{env}"'
-    return storm(farm.url, farm.key, kind="pool", clients=clients, seconds=setup.seconds, query=query).rate("granted")
+    return storm(farm.url, farm.key, kind="pool", clients=sizes.clients, seconds=setup.seconds, query=query).rate(
+        "granted"
+    )
 
 
 def _env(percent: int) -> str:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import repeat
 from uuid import UUID
@@ -43,7 +43,7 @@ SELECT pg_relation_size('users') AS heap, pg_indexes_size('users') AS indexes,
     n_tup_upd AS updates, n_tup_hot_upd AS hot_updates
 FROM pg_stat_user_tables WHERE relname = 'users'
 """)
-PARTING_SECONDS = 0.3
+PARTING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def measure(setup: Setup) -> Iterator[Sample]:
     scale = QUICK if setup.quick else FULL
     setup.say(f"growth: filling {scale.large:,} users")
     with farming(setup, users=scale.large) as large, farming(setup, users=scale.small) as small:
+        for _ in changing(replace(setup, seconds=1), large, small, large_first=True):
+            pass  # to warm up
         rounds = setup.rounds if setup.quick else max(setup.rounds, ROUNDS)
         for number in range(rounds):
             setup.say(f"growth: round {number + 1} of {rounds}")

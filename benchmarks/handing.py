@@ -45,12 +45,12 @@ def measure(setup: Setup) -> Iterator[Sample]:
             setup.say(f"hand-over: round {number + 1} of {setup.rounds}")
             for hold in HOLDS:
                 yield from handing_over(setup, line, hold_seconds=hold)
-            yield from expiring(setup, lapses)
+            yield from expiring(setup, lapses, count=_lapsing(setup))
 
 
-def handing_over(setup: Setup, farm: Farm, *, hold_seconds: float) -> Iterator[Sample]:
+def handing_over(setup: Setup, farm: Farm, *, hold_seconds: float, env: str = "stage") -> Iterator[Sample]:
     waiters = QUICK_WAITERS if setup.quick else WAITERS
-    crowd = Crowd(waiters, hold_seconds, warm_up_seconds=1.5 if setup.quick else 4, seconds=setup.seconds)
+    crowd = Crowd(env, waiters, hold_seconds, warm_up_seconds=1.5 if setup.quick else 4, seconds=setup.seconds)
     tally = uvloop.run(drive(farm, crowd))
     setup.say(f"hand-over: holds of {hold_seconds} s, {dict(tally.outcomes)}")
     setting = f"{WAITERS:,} waiters, holds of {hold_seconds} s"
@@ -59,8 +59,7 @@ def handing_over(setup: Setup, farm: Farm, *, hold_seconds: float) -> Iterator[S
     yield from latencies.samples(tally.from_sending_ms, part=PART, measure="release to waiter", setting=setting)
 
 
-def expiring(setup: Setup, farm: Farm) -> Iterator[Sample]:
-    count = _lapsing(setup)
+def expiring(setup: Setup, farm: Farm, *, count: int) -> Iterator[Sample]:
     setup.say(f"expiry: {count:,} locks")
     after = settle(farm.engine)
     with watching(stream, farm.redis_url, farm.redis_prefix) as watcher:

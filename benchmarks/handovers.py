@@ -22,8 +22,12 @@ OK = 200
 
 @dataclass(frozen=True)
 class Crowd:
-    """So many waiters, each of which holds a user so long; measured for `seconds` once all stand in line."""
+    """So many waiters for users of that environment, each of which holds one so long.
 
+    They are measured for `seconds` once all stand in line.
+    """
+
+    env: str
     waiters: int
     hold_seconds: float
     warm_up_seconds: float
@@ -78,7 +82,7 @@ async def _go_round(farm: Farm, crowd: Crowd, tally: Tally, number: int, stop_at
     async with Connection(farm.url, headers=farm.key) as connection:
         while time.perf_counter() < stop_at:
             asked = time.perf_counter()
-            answer = await _ask(connection, tally)
+            answer = await _ask(connection, tally, env=crowd.env)
             if answer is None:
                 continue
             user_id = answer["id"]
@@ -90,9 +94,9 @@ async def _go_round(farm: Farm, crowd: Crowd, tally: Tally, number: int, stop_at
             tally.given_back(user_id, now=time.perf_counter())
 
 
-async def _ask(connection: Connection, tally: Tally) -> dict[str, str] | None:
+async def _ask(connection: Connection, tally: Tally, *, env: str) -> dict[str, str] | None:
     """The user that was granted, or None for one who hung up."""
-    body = {"env": "stage", "wait_seconds": WAIT_SECONDS, "ttl_seconds": 60}
+    body = {"env": env, "wait_seconds": WAIT_SECONDS, "ttl_seconds": 60}
     vanishes = random.random() < VANISH  # noqa: S311
     try:
         async with asyncio.timeout(random.uniform(0.05, 2) if vanishes else None):  # noqa: S311

@@ -76,7 +76,7 @@ def storm(
         told = _wrk(url, environment, threads=threads, clients=clients, seconds=seconds)
     found = parse(told)
     if kind != "read":
-        tidy(url, headers)
+        _tidy(url, headers)
     return found
 
 
@@ -91,7 +91,7 @@ def parse(told: str) -> Storm:
     return Storm(float(figures["seconds"]), float(figures["p50_ms"]), float(figures["p99_ms"]), counts)
 
 
-def tidy(url: str, headers: Mapping[str, str]) -> None:
+def _tidy(url: str, headers: Mapping[str, str]) -> None:
     """Give back what calls were still taking when wrk hung up, so that the next storm finds every user free."""
     with httpx.Client(base_url=url, headers=dict(headers), timeout=PATIENCE_SECONDS) as client:
         while True:
