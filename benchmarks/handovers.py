@@ -6,6 +6,7 @@ when each user was released and when it was answered to the next holder.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -41,7 +42,8 @@ class Tally:
     `sent` and `answered` are when a user's release was, `answered` only while it is the newest thing known of the user.
     """
 
-    begin_at: float
+    begin_at: float  # what is granted before is not measured,
+    end_at: float = math.inf  # nor what is granted to those who still stand in line when nobody joins it any more
     holder: dict[str, int] = field(default_factory=dict)
     sent: dict[str, float] = field(default_factory=dict)
     answered: dict[str, float] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Tally:
             raise Unmeasured(f"{user_id} was granted to two")
         self.holder[user_id] = number
         sent, answered = self.sent.pop(user_id, None), self.answered.pop(user_id, None)
-        if sent is not None and now > self.begin_at:
+        if sent is not None and self.begin_at < now < self.end_at:
             self.from_sending_ms.append((now - max(sent, asked)) * 1e3)
             # The next holder may know before the one who gave back: then nobody waited.
             self.from_answer_ms.append(0.0 if answered is None else (now - max(answered, asked)) * 1e3)
@@ -71,16 +73,16 @@ class Tally:
 
 async def drive(farm: Farm, crowd: Crowd) -> Tally:
     """Raises Unmeasured."""
-    tally = Tally(begin_at=time.perf_counter() + crowd.warm_up_seconds)
-    stop_at = tally.begin_at + crowd.seconds
-    await asyncio.gather(*(_go_round(farm, crowd, tally, number, stop_at) for number in range(crowd.waiters)))
+    begin_at = time.perf_counter() + crowd.warm_up_seconds
+    tally = Tally(begin_at, begin_at + crowd.seconds)
+    await asyncio.gather(*(_go_round(farm, crowd, tally, number) for number in range(crowd.waiters)))
     return tally
 
 
-async def _go_round(farm: Farm, crowd: Crowd, tally: Tally, number: int, stop_at: float) -> None:
+async def _go_round(farm: Farm, crowd: Crowd, tally: Tally, number: int) -> None:
     await asyncio.sleep(random.random())  # noqa: S311  -- they do not come all at once
     async with Connection(farm.url, headers=farm.key) as connection:
-        while time.perf_counter() < stop_at:
+        while time.perf_counter() < tally.end_at:
             asked = time.perf_counter()
             answer = await _ask(connection, tally, env=crowd.env)
             if answer is None:
