@@ -39,7 +39,7 @@ QUICK_BACKLOG = 5_000
 PATIENCE_SECONDS = 120
 
 
-def require(_: Setup) -> None:
+def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 

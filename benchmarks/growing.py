@@ -68,7 +68,7 @@ class Stretch:
     hot_share: float
 
 
-def require(_: Setup) -> None:
+def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 

@@ -40,10 +40,11 @@ QUICK_STREAMS = 150
 REST_SECONDS, QUICK_REST_SECONDS = 3.0, 0.2
 START_SECONDS = 120
 SOURCES = Path(__file__).resolve().parents[1]
+NAMES = {"api": "API", "worker": "worker"}
 MAKE_UP = ("make", "--silent", "up")
 
 
-def require(_: Setup) -> None:
+def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 
@@ -101,7 +102,7 @@ def _memory(farm: Farm, *, setting: str) -> Iterator[Sample]:
         parent = psutil.Process(program.pid)
         processes = [parent, *parent.children(recursive=True)]
         sizes = [process.memory_info().rss for process in processes]
-        yield Sample(PART, f"memory of the {program.name}", setting, "botfarm", "B", sum(sizes))
+        yield Sample(PART, f"memory of the {NAMES[program.name]}", setting, "botfarm", "B", sum(sizes))
 
 
 def starting(setup: Setup, command: Sequence[str], *, number: int) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import multiprocessing
 import re
+import signal
 import socket
 import threading
 import time
@@ -86,7 +87,7 @@ def watching(follow: Callable[..., None], *arguments: object) -> Iterator[Watche
     """`stream`, `sse` or `webhook` with its arguments in a process of its own, connected when the block begins."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=follow, args=(theirs, *arguments), daemon=True)
+    process = context.Process(target=_follow, args=(follow, theirs, *arguments), daemon=True)
     process.start()
     theirs.close()  # else its end could not be noticed here
     try:
@@ -98,6 +99,12 @@ def watching(follow: Callable[..., None], *arguments: object) -> Iterator[Watche
         process.join(STOP_SECONDS)
         process.kill()
         process.join()
+
+
+def _follow(follow: Callable[..., None], *arguments: object) -> None:
+    """In the process of its own: Ctrl-C is for the one that started it, which then hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow(*arguments)
 
 
 def stream(pipe: Connection, redis_url: str, prefix: str) -> None:

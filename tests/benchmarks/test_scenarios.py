@@ -59,7 +59,7 @@ def test_open_streams_cost_memory(setup: Setup, farm: Farm) -> None:
     samples = list(reading.remembering(setup, farm))
 
     idle, _, crowded, _ = (sample.value for sample in samples)
-    assert [sample.measure for sample in samples] == 2 * ["memory of the api", "memory of the worker"]
+    assert [sample.measure for sample in samples] == 2 * ["memory of the API", "memory of the worker"]
     assert crowded > idle > 10_000_000
 
 
