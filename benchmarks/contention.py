@@ -7,7 +7,7 @@ than clients.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -48,7 +48,7 @@ FULL = Sizes(pool=10_000, large=1_000_000, small=1_000)
 QUICK = Sizes(pool=2_000, large=5_000, small=1_000, clients=8)
 
 
-def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
+def require(*, without: Collection[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 

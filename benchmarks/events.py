@@ -13,7 +13,7 @@ listening.
 import base64
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -39,7 +39,7 @@ QUICK_BACKLOG = 5_000
 PATIENCE_SECONDS = 120
 
 
-def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
+def require(*, without: Collection[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 

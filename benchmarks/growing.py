@@ -13,7 +13,7 @@ Done once, whatever the rounds are; about five minutes.
 import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -68,7 +68,7 @@ class Stretch:
     hot_share: float
 
 
-def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
+def require(*, without: Collection[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 

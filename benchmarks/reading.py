@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ NAMES = {"api": "API", "worker": "worker"}
 MAKE_UP = ("make", "--silent", "up")
 
 
-def require(*, without: frozenset[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
+def require(*, without: Collection[str]) -> None:  # noqa: ARG001  -- these parts have no peers to leave out
     """Raises ProgramMissing."""
     wrk.require()
 
