@@ -84,12 +84,12 @@ def listening(setup: Setup, farm: Farm, users: Sequence[UUID]) -> Iterator[Sampl
 
 def calling(setup: Setup, farm: Farm, users: Sequence[UUID]) -> Iterator[Sample]:
     """Change to webhook, at each rate."""
-    for rate in WEBHOOK_RATES:
-        setup.say(f"events: webhook, {rate} changes/s")
-        with watching(webhook) as receiver, _endpoint(farm, receiver.address):
+    with watching(webhook) as receiver, _endpoint(farm, receiver.address):
+        watchers = {"change to webhook": receiver}
+        for rate in WEBHOOK_RATES:
+            setup.say(f"events: webhook, {rate} changes/s")
             after = settle(farm.engine)
             pace(setup, farm, users, rate=rate)
-            watchers = {"change to webhook": receiver}
             yield from _arrivals(farm, watchers, after=after, setting=f"{rate:,} changes/s")
 
 

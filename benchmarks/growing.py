@@ -36,7 +36,6 @@ ROUNDS = 5
 PICKED = 100_000
 THREADS = 2
 BATCH = 50
-TENTHS = 10
 TTL = timedelta(minutes=10)
 SIZES = text("""
 SELECT pg_relation_size('users') AS heap, pg_indexes_size('users') AS indexes,
@@ -52,15 +51,16 @@ class Scale:
     small: int
     users: int
     cycles: int
+    stretches: int = 10
 
 
 FULL = Scale(large=1_000_000, small=1_000, users=100_000, cycles=1_000_000)
-QUICK = Scale(large=3_000, small=1_000, users=1_000, cycles=4_000)
+QUICK = Scale(large=3_000, small=1_000, users=1_000, cycles=2_000, stretches=4)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A tenth of all cycles: how fast it was, and the table as it left it."""
+    """A part of all cycles: how fast it was, and the table as it left it."""
 
     cycles_a_second: float
     heap: int
@@ -99,9 +99,11 @@ def living(setup: Setup, scale: Scale) -> Iterator[Sample]:
     with new_database(setup.database_url, pool_size=THREADS + 1) as engine:
         fill(engine, count=scale.users, locked_percent=0)
         stretches = []
-        for number in range(TENTHS):
-            stretches.append(_stretch(engine, cycles=scale.cycles // TENTHS))
-            setup.say(f"growth: {number + 1} of {TENTHS} parts of {scale.cycles:,} cycles, {stretches[-1]}")
+        for number in range(scale.stretches):
+            stretches.append(_stretch(engine, cycles=scale.cycles // scale.stretches))
+            setup.say(
+                f"growth: {number + 1} of {scale.stretches} stretches of {scale.cycles:,} cycles, {stretches[-1]}"
+            )
     for stretch, peer in ((stretches[0], "first 100 k"), (stretches[-1], "last 100 k")):
         setting = "100 k users"
         yield Sample(PART, "cycles", setting, peer, "1/s", stretch.cycles_a_second)

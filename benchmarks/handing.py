@@ -50,7 +50,7 @@ def measure(setup: Setup) -> Iterator[Sample]:
 
 def handing_over(setup: Setup, farm: Farm, *, hold_seconds: float, env: str = "stage") -> Iterator[Sample]:
     waiters = QUICK_WAITERS if setup.quick else WAITERS
-    crowd = Crowd(env, waiters, hold_seconds, warm_up_seconds=1.5 if setup.quick else 4, seconds=setup.seconds)
+    crowd = Crowd(env, waiters, hold_seconds, warm_up_seconds=1.2 if setup.quick else 4, seconds=setup.seconds)
     tally = uvloop.run(drive(farm, crowd))
     setup.say(f"hand-over: holds of {hold_seconds} s, {dict(tally.outcomes)}")
     setting = f"{WAITERS:,} waiters, holds of {hold_seconds} s"
@@ -63,7 +63,7 @@ def expiring(setup: Setup, farm: Farm, *, count: int) -> Iterator[Sample]:
     setup.say(f"expiry: {count:,} locks")
     after = settle(farm.engine)
     with watching(stream, farm.redis_url, farm.redis_prefix) as watcher:
-        _lock(farm, count=count, seconds=3 if setup.quick else 10)
+        _lock(farm, count=count, seconds=2 if setup.quick else 10)
         until = after + 2 * count  # each is acquired, and each expires
         seen = complete(watcher.collect(until=until, patience_seconds=PATIENCE_SECONDS), after=after, until=until)
     ends = [(event, event.expires_at) for event in seen if event.type == EXPIRED and event.expires_at is not None]

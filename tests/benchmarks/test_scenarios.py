@@ -82,7 +82,11 @@ def test_pools_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
     assert all(sample.value > 0 for sample in samples)
 
 
-def test_events_reach_all_who_listen_and_a_backlog_is_drained(setup: Setup, farm: Farm) -> None:
+def test_events_reach_all_who_listen_and_a_backlog_is_drained(
+    setup: Setup, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RATES", (1_000,))
+    monkeypatch.setattr(events, "WEBHOOK_RATES", (100,))
     users = user_ids(farm.engine, most=USERS)
     setup = replace(setup, seconds=0.5)
 
@@ -116,7 +120,7 @@ def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, far
 
 
 def test_growth_yields_what_its_bars_need(setup: Setup, farm: Farm) -> None:
-    scale = growing.Scale(large=USERS, small=USERS, users=USERS, cycles=1_000)
+    scale = growing.Scale(large=USERS, small=USERS, users=USERS, cycles=200, stretches=2)
 
     samples = [*growing.changing(setup, farm, farm, large_first=False), *growing.living(setup, scale)]
 
