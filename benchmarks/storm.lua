@@ -71,6 +71,8 @@ function response(status, headers, body)
     count("released")
   elseif status == 409 and kind == "hot" and body:find("problem:lock-held", 1, true) then
     count("refused")
+  elseif status == 409 and kind == "pool" and body:find("problem:no-user-free", 1, true) then
+    count("refused")
   else
     count("wrong")
     if not sample then sample = status .. " " .. body:sub(1, 300) end

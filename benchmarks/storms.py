@@ -27,7 +27,7 @@ OK = 200
 
 # Each of these takes users and gives them back, but for `read`, which looks at locks:
 #   locks  users in turn, every one free, so that every call is a success
-#   pool   any free user that matches the query, which is a part of the body
+#   pool   any free user that matches the query, which is a part of the body; refusals are counted
 #   hot    the same user by all, one thread seeing it; refusals are expected
 Kind = Literal["locks", "pool", "hot", "read"]
 

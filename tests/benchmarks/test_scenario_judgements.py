@@ -13,7 +13,7 @@ import pytest
 from benchmarks import contention, latencies, reading
 from benchmarks.failures import Unmeasured
 from benchmarks.handovers import Tally
-from benchmarks.storms import parse, storm
+from benchmarks.storms import Storm, parse, storm
 from benchmarks.watchers import Seen, complete
 
 TOLD = "STORM broken\t0\nSTORM seconds\t2.0\nSTORM p50_ms\t1.5\nSTORM p99_ms\t3.5\nSTORM count granted\t40\n"
@@ -45,6 +45,13 @@ def test_a_storm_is_told_in_rates() -> None:
     found = parse("Running 2s test\n" + TOLD + "STORM count released\t38\n")
 
     assert (found.changes, found.rate("granted"), found.p99_ms) == (39.0, 20.0, 3.5)
+
+
+def test_pools_that_refuse_often_are_no_measurement() -> None:
+    assert contention.false_share(Storm(1, 1, 1, {"granted": 999, "refused": 1})) == 0.001
+
+    with pytest.raises(Unmeasured, match=r"2\.0% of the calls"):
+        contention.false_share(Storm(1, 1, 1, {"granted": 98, "refused": 2}))
 
 
 @pytest.mark.parametrize("numbers", [[5, 7], [5, 6, 6, 7], [6, 5, 7], [5, 6, 7, 8], []])

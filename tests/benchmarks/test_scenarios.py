@@ -78,8 +78,8 @@ def test_a_hot_user_has_one_holder_at_a_time(setup: Setup, farm: Farm) -> None:
 def test_pools_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
     samples = list(contention.comparing(setup, farm, farm, sizes=SMALL))
 
-    assert names(samples) == needed("contention")
-    assert all(sample.value > 0 for sample in samples)
+    assert needed("contention") <= names(samples)
+    assert all(sample.value > 0 for sample in samples if sample.measure == "pool acquires")
 
 
 def test_events_reach_all_who_listen_and_a_backlog_is_drained(
@@ -128,6 +128,7 @@ def test_growth_yields_what_its_bars_need(setup: Setup, farm: Farm) -> None:
     assert [sample.peer for sample in samples][:2] == ["1 k users", "1 M users"]
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_a_start_is_timed_until_the_ready_file_is_there(setup: Setup, tmp_path: Path) -> None:
     """With a stand-in: that a farm starts is proved elsewhere."""
     program, makefile = tmp_path / "program.py", tmp_path / "Makefile"
