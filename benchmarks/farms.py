@@ -10,10 +10,11 @@ from sqlalchemy import Engine, make_url, text
 from domain import db, schema
 from domain.settings import Settings
 
+STAGE = "stage"
 FILL = text("""
 INSERT INTO users (id, login, env, domain, labels, created_at, updated_at, available_at, lock_version,
     locktime, lock_expires_at, lease_id, lock_owner, lock_principal, lock_metadata, lock_token)
-SELECT gen_random_uuid(), :env || '-' || lpad(n::text, 9, '0'), :env, 'regular', '{}', now(), now(),
+SELECT gen_random_uuid(), :prefix || lpad(n::text, 9, '0'), :env, 'regular', '{}', now(), now(),
     CASE WHEN locked THEN now() + interval '1 day' ELSE now() - make_interval(secs => random() * 3600) END,
     CASE WHEN locked THEN 2 ELSE 1 END, CASE WHEN locked THEN now() END,
     CASE WHEN locked THEN now() + interval '1 day' END, CASE WHEN locked THEN gen_random_uuid() END,
@@ -43,15 +44,19 @@ def new_database(server_url: str, *, pool_size: int) -> Iterator[Engine]:
         admin.dispose()
 
 
-def user_ids(engine: Engine, *, most: int, env: str = "stage") -> list[UUID]:
+def user_ids(engine: Engine, *, most: int, env: str = STAGE) -> list[UUID]:
     """So many users of that environment, picked at random and in random order."""
     with engine.begin() as conn:
         return list(conn.execute(PICK, {"most": most, "env": env}).scalars())
 
 
-def fill(engine: Engine, *, count: int, locked_percent: int, env: str = "stage") -> None:
-    """That many users in that environment, so many of a hundred locked for a day, and the planner told."""
+def fill(engine: Engine, *, count: int, locked_percent: int, env: str = STAGE) -> None:
+    """That many users in that environment, so many of a hundred locked for a day, and the planner told.
+
+    Logins are `bot-` and a number; those of another environment than the usual begin with its name instead.
+    """
+    prefix = "bot-" if env == STAGE else f"{env}-"
     with engine.begin() as conn:
-        conn.execute(FILL, {"count": count, "locked_percent": locked_percent, "env": env})
+        conn.execute(FILL, {"count": count, "locked_percent": locked_percent, "env": env, "prefix": prefix})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text("VACUUM ANALYZE users"))
