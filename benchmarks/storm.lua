@@ -1,12 +1,14 @@
 -- What wrk asks and how its answers are judged; benchmarks/storms.py starts it and says what all the names mean.
--- A lease that was granted is given back by the next request, on whatever connection: so each change finds its user as
--- it must be, and a connection acquires and releases in turn.
+-- A lease that was granted is given back by the next request, on whatever connection, and its user is taken again only
+-- after the answer to that: so each change finds its user as it must be, however long another one takes.
 
 local kind = os.getenv("STORM_KIND")
 local owner = os.getenv("STORM_OWNER")
 local query = os.getenv("STORM_QUERY")
 local users = "/api/v1/users/"
-local threads, ids, held, turn, first, last = {}, {}, {}, 0, 1, 0
+local threads, ids, turn = {}, {}, 0
+local held, first, last = {}, 1, 0
+local free, first_free, last_free = {}, 1, 0
 counts = {}
 
 function setup(thread)
@@ -19,7 +21,10 @@ function init()
   wrk.headers["Authorization"] = os.getenv("STORM_AUTHORIZATION")
   local line = 0
   for id in io.lines(os.getenv("STORM_IDS")) do -- each thread has users of its own, but for the one fought over
-    if kind == "hot" or line % tonumber(os.getenv("STORM_THREADS")) == number then ids[#ids + 1] = id end
+    if kind == "hot" or line % tonumber(os.getenv("STORM_THREADS")) == number then
+      ids[#ids + 1] = id
+      free[#ids], last_free = id, #ids
+    end
     line = line + 1
   end
 end
@@ -31,11 +36,25 @@ local function next_id()
   return ids[turn]
 end
 
+local function free_id()
+  if first_free > last_free then return next_id() end -- too few users, or refusals: what is answered will tell
+  local id = free[first_free]
+  free[first_free] = nil
+  first_free = first_free + 1
+  return id
+end
+
+local function set_free(id)
+  last_free = last_free + 1
+  free[last_free] = id
+end
+
 local function acquire()
   if kind == "pool" then
     return wrk.format("POST", users .. "acquire_lock", nil, '{"owner":"' .. owner .. '",' .. query .. '}')
   end
-  return wrk.format("POST", users .. next_id() .. "/acquire_lock", nil, '{"owner":"' .. owner .. '"}')
+  local id = kind == "hot" and next_id() or free_id()
+  return wrk.format("POST", users .. id .. "/acquire_lock", nil, '{"owner":"' .. owner .. '"}')
 end
 
 function request()
@@ -69,6 +88,7 @@ function response(status, headers, body)
     granted(body, lease_id)
   elseif status == 200 and body:find('"released":true', 1, true) then
     count("released")
+    if kind == "locks" then set_free(body:match('"id":"([%x-]+)"')) end
   elseif status == 409 and kind == "hot" and body:find("problem:lock-held", 1, true) then
     count("refused")
   elseif status == 409 and kind == "pool" and body:find("problem:no-user-free", 1, true) then
