@@ -30,7 +30,7 @@ from benchmarks.watchers import Watcher, complete, sse, stream, watching, webhoo
 from benchmarks.workers import state
 
 PART = "events"
-USERS = 1_000
+USERS = 5_000  # at 1,000 changes a second a user is released seconds after it was acquired, never before
 RATES = (100, 1_000)
 WEBHOOK_RATES = (10, 100)
 CLIENTS = 128

@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -88,7 +87,6 @@ def test_events_reach_all_who_listen_and_a_backlog_is_drained(
     monkeypatch.setattr(events, "RATES", (1_000,))
     monkeypatch.setattr(events, "WEBHOOK_RATES", (100,))
     users = user_ids(farm.engine, most=USERS)
-    setup = replace(setup, seconds=0.5)
 
     samples = [
         *events.listening(setup, farm, users),
