@@ -100,7 +100,7 @@ def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
         "lease_ids": [str(r.lease_id) for r in requests],
         "principals": [r.principal for r in requests],
         "owners": [r.owner for r in requests],
-        "metadata": [json.dumps(dict(r.metadata)) for r in requests],
+        "metadata": [json.dumps(dict(r.metadata)) if r.metadata else "{}" for r in requests],
         "ttls": [r.ttl.total_seconds() for r in requests],
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
         "projects": [steps.projects_array(r.projects) for r in requests],
