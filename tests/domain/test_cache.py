@@ -1,5 +1,6 @@
 """The read cache tells nothing older than what it knew, nothing past its time, and never stands in the way."""
 
+import json
 import socket
 import time
 import uuid
