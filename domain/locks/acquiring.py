@@ -55,7 +55,7 @@ WITH RECURSIVE req AS MATERIALIZED (
         %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK}, {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS},
-verdict AS MATERIALIZED (
+judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
             WHEN {steps.INVISIBLE} THEN 'user-not-found'
@@ -68,8 +68,8 @@ verdict AS MATERIALIZED (
             ELSE 'granted'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), winner AS MATERIALIZED (
-    SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'granted' ORDER BY id, n
+), {steps.verdict(decision="granted")}, winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), {steps.GRANTED}, settled AS (
     SELECT v.*, CASE
         WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
