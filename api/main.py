@@ -25,6 +25,7 @@ from api.identities import Identities
 from api.limits import Limits
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
+from api.pool_sizes import PoolSizes
 from api.routes import events, keys, locks, operations, pools, requests, stats, users, webhooks
 from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
@@ -37,8 +38,8 @@ from domain.settings import Settings
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """An app with services of its own; nothing is connected before it starts."""
+def create_app(settings: Settings, *, counters: str | None = None) -> FastAPI:
+    """An app with services of its own; nothing is connected before it starts. For `counters` see `Metrics`."""
     app = FastAPI(
         title="Botfarm",
         summary="Exclusive, expiring locks on a farm of bot users",
@@ -50,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(queries.refuse_unknown)],
     )
     app.state.settings = settings
-    app.state.services = services = _services(settings)
+    app.state.services = services = _services(settings, counters=counters)
     errors.install(app)
     modules = (pools, users, locks, requests, events, webhooks, keys, stats, operations, docs)
     refuse_open_routes(module.router for module in modules)
@@ -80,7 +81,8 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _services(settings: Settings) -> Services:
+def _services(settings: Settings, *, counters: str | None) -> Services:
+    sizes = PoolSizes.of(settings)
     engines: list[Engine] = []
 
     def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `db.engine`
@@ -90,12 +92,12 @@ def _services(settings: Settings) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     # These try again by themselves, so their connections need no check before use.
-    single = engine(pool_size=settings.lanes + 1, autocommit=True, pre_ping=False, prepare=True)
+    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True)
     commits = GroupCommit(single, lanes=settings.lanes)
-    several = engine(pool_size=settings.lanes + 1, pre_ping=False, prepare=True)
+    several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
     dispatcher = Dispatcher(
-        engine(pool_size=3, pre_ping=False, prepare=True),
+        engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True),
         unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
     )
     hints = Hints(
@@ -109,11 +111,11 @@ def _services(settings: Settings) -> Services:
     dispatcher.tell = hints.tell
     dispatcher.hinted = lambda: hints.connected
     checks = {
-        "database": health.database(engine(pool_size=1, patience_seconds=2)),
+        "database": health.database(engine(pool_size=sizes.health, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
     }
     monitor = health.Monitor(checks)
-    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting)
+    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting, counters=counters)
 
     def after_commit(outcomes: Sequence[Outcome]) -> None:
         metrics.outcomes(outcomes)
@@ -130,8 +132,10 @@ def _services(settings: Settings) -> Services:
     commits.after_commit = after_commit
     pools.after_commit = after_request
     dispatcher.handed_over = after_request
-    database = Database(engine(pool_size=settings.pool_size), threads=settings.pool_size)
-    tailer = Tailer(engine(pool_size=1, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams)
+    database = Database(engine(pool_size=sizes.calls), threads=sizes.calls)
+    tailer = Tailer(
+        engine(pool_size=sizes.tailer, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams
+    )
     return Services(
         database=database,
         identities=Identities(database, off=settings.auth != "keys"),
