@@ -54,11 +54,17 @@ class Seat:
     def tend(self, *, died: Callable[[int], None]) -> bool:
         """Look once: start a process where there is none, end one that hangs. Whether one was started."""
         if self._outlet is not None:
-            self._silent_looks = 0 if self._outlet.listen() else self._silent_looks + 1
-            if self._hangs and self._child.pid is not None:
-                log_.error("process_hangs", program="api", pid=self._child.pid)
-                self._child.kill()
+            self._listen(self._outlet)
         return self._child.tend(died=died)
+
+    def _listen(self, outlet: Outlet) -> None:
+        was_ready = self.ready
+        self._silent_looks = 0 if outlet.listen() else self._silent_looks + 1
+        if self.ready and not was_ready:
+            log_.info("api_process_ready", pid=self.pid)
+        if self._silent_looks > (HANGING_LOOKS if outlet.beats else STARTING_LOOKS) and self.pid is not None:
+            log_.error("process_hangs", program="api", pid=self.pid)
+            self._child.kill()
 
     def ask_to_stop(self) -> None:
         self._child.ask_to_stop()
@@ -66,11 +72,6 @@ class Seat:
     def stop(self, *, seconds: float) -> None:
         """Wait for the end of its process; killed when it does not come."""
         self._child.stop(seconds=seconds)
-
-    @property
-    def _hangs(self) -> bool:
-        assert self._outlet is not None
-        return self._silent_looks > (HANGING_LOOKS if self._outlet.beats else STARTING_LOOKS)
 
     def _launch(self) -> "subprocess.Popen[bytes]":
         """Each process has a way of its own, so that nothing meant for one that is dead reaches the next."""

@@ -73,8 +73,7 @@ class Supervisor:
         for seat in self._seats:
             if not self._was_ready and seat.died_early:
                 return False
-            if seat.tend(died=self._bury):
-                log_.info("api_process_started", pid=seat.pid)
+            seat.tend(died=self._bury)
         return True
 
     def _bury(self, pid: int) -> None:

@@ -1,0 +1,329 @@
+"""Several API processes behind one port."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, text
+
+from api import listeners
+from api.main import create_app
+from api.pool_sizes import PoolSizes
+from domain import db
+from domain.settings import Settings
+from tests.api.farms import USERS
+from tests.api.listeners import listening
+from tests.api.logs import lines
+from tests.api.servers import ApiProcess, environment, eventually
+
+LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
+HANGING_SOON = (
+    "from api import seats; seats.HANGING_LOOKS = 15; from api.__main__ import main; raise SystemExit(main())"
+)
+
+
+@dataclass
+class Many:
+    """`python -m api` with two processes and their parent."""
+
+    process: ApiProcess
+
+    @property
+    def url(self) -> str:
+        return self.process.url
+
+    def start(self) -> "Many":
+        self.process.launch(BOTFARM_API_WORKERS="2")
+        return self.await_two()
+
+    def await_two(self, *, ready: int = 2) -> "Many":
+        """Return when so many have become ready so far, of which two are left."""
+        assert eventually(lambda: self.process.said().count('"api_process_ready"') >= ready, seconds=30)
+        assert len(self.pids()) == 2
+        return self
+
+    def pids(self) -> list[int]:
+        return [child.pid for child in psutil.Process(self.process.running.pid).children()]
+
+    def connections(self) -> list[int]:
+        """How many each process has open, the fewest first."""
+        counts = [
+            sum(
+                each.status == psutil.CONN_ESTABLISHED and each.laddr.port == self.process.settings.port
+                for each in psutil.Process(pid).net_connections()
+            )
+            for pid in self.pids()
+        ]
+        return sorted(counts)
+
+    def figures(self) -> dict[tuple[str, ...], float]:
+        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
+        return {
+            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def users(self, count: int) -> list[str]:
+        rows = [{"login": f"bot-{uuid.uuid4().hex}"} for _ in range(count)]
+        results = httpx.post(f"{self.url}{USERS}/batch", json=rows).json()["results"]
+        return [result["user"]["id"] for result in results]
+
+
+@pytest.fixture(scope="module")
+def pair(fresh_settings: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
+    """Two processes for all tests that leave two behind."""
+    process = ApiProcess(fresh_settings(), tmp_path_factory.mktemp("pair") / "api.log")
+    yield Many(process).start()
+    process.running.terminate()
+    assert process.running.wait(15) == 0
+    assert lines(process.said()), "every line is whole, whoever wrote it"
+
+
+@pytest.fixture
+def many(process: ApiProcess) -> Many:
+    """Two processes of this test alone."""
+    return Many(process).start()
+
+
+@dataclass
+class Crowd:
+    """Clients that lock and release; each asks again when its call was cut off. `doubled` must stay empty."""
+
+    url: str
+    user_ids: list[str]
+    acknowledged: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    holders: dict[str, str] = field(default_factory=dict)
+    doubled: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+    persistent: bool = True
+
+    @contextlib.contextmanager
+    def at_work(self, *, clients: int = 8) -> Iterator["Crowd"]:
+        threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self.over.set()
+            for thread in threads:
+                thread.join()
+
+    def acts(self, more: int) -> bool:
+        """Whether so many more acts are acknowledged in time."""
+        sought = len(self.acknowledged) + more
+        return eventually(lambda: len(self.acknowledged) >= sought, seconds=15)
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            while not self.over.is_set():
+                with contextlib.suppress(httpx.TransportError):
+                    self._cycle(client, random.choice(self.user_ids), str(uuid.uuid4()))
+
+    def _cycle(self, client: httpx.Client, user_id: str, lease_id: str) -> None:
+        if self._post(client, user_id, "acquire_lock", lease_id) != 200:
+            return
+        if self.holders.setdefault(user_id, lease_id) != lease_id:
+            self.doubled.append(user_id)
+        self.holders.pop(user_id)  # before the release, which others may learn of sooner
+        self._post(client, user_id, "release_lock", lease_id)
+
+    def _post(self, client: httpx.Client, user_id: str, verb: str, lease_id: str) -> int:
+        while True:
+            try:
+                answer = client.post(f"{USERS}/{user_id}/{verb}", json={"lease_id": lease_id})
+            except httpx.TransportError:
+                if self.over.is_set() or not self.persistent:
+                    raise
+                continue
+            if answer.is_success:
+                self.acknowledged.append((lease_id, verb))
+            elif answer.status_code not in {409, 423}:
+                self.refused.append(answer.status_code)
+            return answer.status_code
+
+
+def test_connections_that_come_at_once_are_spread_evenly(pair: Many) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(32):
+            client = stack.enter_context(httpx.Client(base_url=pair.url))
+            assert client.get("/livez").status_code == 200
+
+        fewest, most = pair.connections()
+
+    assert fewest + most >= 32
+    assert most - fewest <= 4  # a beat may still tell of connections that have closed
+
+
+def test_any_process_tells_the_sums_of_all_those_that_died_included(pair: Many) -> None:
+    def counted() -> list[float]:
+        figures = [pair.figures() for _ in range(4)]
+        return [told["botfarm_http_requests_total", "GET", "unknown", "404"] for told in figures]
+
+    for _ in range(30):
+        httpx.get(f"{pair.url}/nowhere")
+    assert counted() == [30] * 4
+    assert pair.figures()[("botfarm_api_processes",)] == 2
+    assert pair.figures()[("botfarm_postgres_up",)] == 1
+    assert pair.figures()[("botfarm_lane_waiting",)] == 0
+    os.kill(pair.pids()[0], signal.SIGKILL)
+    assert eventually(lambda: pair.figures()[("botfarm_api_processes",)] == 1)
+    pair.await_two(ready=3)
+
+    assert counted() == [30] * 4
+    assert pair.figures()[("botfarm_api_processes",)] == 2
+
+
+def test_a_killed_process_is_started_again_while_the_other_serves_and_no_lock_is_given_twice(pair: Many) -> None:
+    ready = pair.process.said().count('"api_process_ready"')
+    with Crowd(pair.url, pair.users(6)).at_work() as crowd:
+        assert crowd.acts(50)
+        killed = pair.pids()[0]
+        os.kill(killed, signal.SIGKILL)
+        assert crowd.acts(50)
+        pair.await_two(ready=ready + 1)
+        assert crowd.acts(50)
+
+    assert (crowd.doubled, crowd.refused) == ([], [])
+    assert killed not in pair.pids()
+    (died,) = [line for line in lines(pair.process.said()) if line.get("pid") == killed and "code" in line]
+    assert (died["event"], died["code"]) == ("process_died", -signal.SIGKILL)
+
+
+def test_a_killed_parent_leaves_no_process_and_no_port_behind(many: Many) -> None:
+    children = [psutil.Process(pid) for pid in many.pids()]
+    with httpx.Client(base_url=many.url) as client:
+        client.get("/livez")
+
+        many.process.kill()
+
+        _, alive = psutil.wait_procs(children, timeout=5)
+        assert alive == []
+    for listening_ in listeners.bind("127.0.0.1", many.process.settings.port):
+        listening_.close()
+
+
+def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many) -> None:
+    crowd = Crowd(many.url, many.users(8), persistent=False)
+    with crowd.at_work(), contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(listening(many.url)) for _ in range(6)]
+        assert crowd.acts(100)
+        began = time.monotonic()
+
+        many.process.running.terminate()
+
+        assert all(stream.over.wait(5) for stream in streams)
+        ended = time.monotonic() - began
+        assert many.process.running.wait(timeout=30) == 0
+        stopped = time.monotonic() - began
+        crowd.over.set()
+    assert ended < 2
+    assert stopped < 6
+    assert lost(crowd, many.process.settings) == []
+    assert "Traceback" not in many.process.said()
+    assert '"process_killed"' not in many.process.said()
+
+
+def lost(crowd: Crowd, settings: Settings) -> list[tuple[str, str]]:
+    """What was acknowledged without being written."""
+    engine = db.engine(settings.database_url)
+    statement = " UNION ALL ".join(LOCKS.format(table) for table in ("outbox", "events"))
+    with engine.begin() as conn:
+        written = Counter((row.lease_id, row.type) for row in conn.execute(text(statement)))
+    engine.dispose()
+    kinds = {"acquire_lock": "botfarm.lock.acquired.v1", "release_lock": "botfarm.lock.released.v1"}
+    return [(lease, verb) for lease, verb in crowd.acknowledged if written[lease, kinds[verb]] != 1]
+
+
+def test_a_process_whose_event_loop_hangs_is_replaced(process: ApiProcess) -> None:
+    with process.log.open("ab") as output:
+        process.popen = subprocess.Popen(
+            [sys.executable, "-c", HANGING_SOON],
+            cwd=process.log.parent,
+            env=environment(process.settings) | {"BOTFARM_API_WORKERS": "2"},
+            stderr=output,
+        )
+    many = Many(process).await_two()
+    hanging = many.pids()[0]
+
+    os.kill(hanging, signal.SIGSTOP)
+
+    assert eventually(lambda: hanging not in many.pids(), seconds=10)
+    many.await_two(ready=3)
+    assert [line["pid"] for line in lines(process.said()) if line["event"] == "process_hangs"] == [hanging]
+    process.running.send_signal(signal.SIGINT)
+    assert process.running.wait(15) == 0
+
+
+def test_what_keeps_it_from_starting_is_said_once(process: ApiProcess, engine: Engine) -> None:
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM alembic_version"))
+
+    process.launch(BOTFARM_API_WORKERS="2")
+
+    assert process.running.wait(20) == 1
+    assert said_to_people(process) == [
+        "botfarm: the database's schema is older than this program: run python -m domain migrate"
+    ]
+
+
+def test_a_port_in_use_and_too_few_connections_are_said_once_each(process: ApiProcess) -> None:
+    port = process.settings.port
+    with socket.create_server(("127.0.0.1", port)):
+        process.launch(BOTFARM_API_WORKERS="3", BOTFARM_POOL_SIZE="150")
+
+        assert process.running.wait(20) == 1
+    assert said_to_people(process) == [f"botfarm: cannot listen on 127.0.0.1:{port}: address already in use"]
+    warned = [line for line in map(str, process.said().splitlines()) if "too_few_database_connections" in line]
+    assert len(warned) == 1
+    assert '"processes": 3, "connections_each": 161, "wanted": 483' in warned[0]
+
+
+def said_to_people(process: ApiProcess) -> list[str]:
+    return [line for line in process.said().splitlines() if not line.startswith("{")]
+
+
+def test_a_port_of_the_systems_choice_is_one_port_on_every_address_of_the_host() -> None:
+    sockets = listeners.bind("localhost", 0)
+
+    with contextlib.ExitStack() as stack:
+        (port,) = {stack.enter_context(each).getsockname()[1] for each in sockets}
+        stack.enter_context(socket.create_connection(("localhost", port)))
+        assert listeners.url(sockets).endswith(f":{port}")
+
+
+def test_the_connections_that_are_told_are_those_of_the_pools(settings: Settings) -> None:
+    services = create_app(settings).state.services
+
+    pools = [engine.pool.size() for engine in services.engines]
+
+    assert PoolSizes.of(settings).total == sum(pools)
+
+
+def test_the_usual_number_of_processes_is_that_of_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BOTFARM_API_WORKERS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(3)), raising=False)
+    assert Settings().api_workers == 3
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)), raising=False)
+
+    assert Settings().api_workers == 8
+    assert Settings(api_workers=12).api_workers == 12
