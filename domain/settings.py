@@ -29,7 +29,11 @@ POSTGRES_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg2"}
 
 
 def usual_workers() -> int:
-    """One API process for each core that this one may use, but 8 at most: each has database connections of its own."""
+    """One API process for each core that this one may use, but 8 at most.
+
+    Each has database connections of its own (`api.pool_sizes`), and servers have 100 unless they are told otherwise. A
+    number that somebody sets is taken as it is.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, USUAL_WORKERS_MOST)
 

@@ -33,7 +33,7 @@ from tests.api.servers import ApiProcess, environment, eventually
 
 LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
 HANGING_SOON = (
-    "from api import seats; seats.HANGING_LOOKS = 15; from api.__main__ import main; raise SystemExit(main())"
+    "from api import seats; seats.HANGING_LOOKS = 30; from api.__main__ import main; raise SystemExit(main())"
 )
 
 
@@ -202,9 +202,20 @@ def test_a_killed_process_is_started_again_while_the_other_serves_and_no_lock_is
         assert crowd.acts(50)
 
     assert (crowd.doubled, crowd.refused) == ([], [])
+    assert doubled_beside(crowd) == crowd.user_ids[:1]
     assert killed not in pair.pids()
     (died,) = [line for line in lines(pair.process.said()) if line.get("pid") == killed and "code" in line]
     assert (died["event"], died["code"]) == ("process_died", -signal.SIGKILL)
+
+
+def doubled_beside(crowd: Crowd) -> list[str]:
+    """What the crowd finds when somebody else holds the user whose lock it gets."""
+    user_id = crowd.user_ids[0]
+    with httpx.Client(base_url=crowd.url) as client:
+        client.post(f"{USERS}/{user_id}/release_lock", json={})
+        crowd.holders[user_id] = "somebody else"
+        crowd._cycle(client, user_id, str(uuid.uuid4()))
+    return crowd.doubled
 
 
 def test_a_killed_parent_leaves_no_process_and_no_port_behind(many: Many) -> None:
@@ -237,6 +248,8 @@ def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many
     assert ended < 2
     assert stopped < 6
     assert lost(crowd, many.process.settings) == []
+    crowd.acknowledged.append((str(uuid.uuid4()), "acquire_lock"))
+    assert lost(crowd, many.process.settings) == crowd.acknowledged[-1:]  # who looks would see it
     assert "Traceback" not in many.process.said()
     assert '"process_killed"' not in many.process.said()
 
