@@ -32,9 +32,11 @@ from tests.api.logs import lines
 from tests.api.servers import ApiProcess, environment, eventually
 
 LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
-HANGING_SOON = (
-    "from api import seats; seats.HANGING_LOOKS = 30; from api.__main__ import main; raise SystemExit(main())"
-)
+IMPATIENT = """
+from api import __main__, seats, supervisor
+seats.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
+raise SystemExit(__main__.main())
+"""
 
 
 @dataclass
@@ -265,24 +267,32 @@ def lost(crowd: Crowd, settings: Settings) -> list[tuple[str, str]]:
     return [(lease, verb) for lease, verb in crowd.acknowledged if written[lease, kinds[verb]] != 1]
 
 
-def test_a_process_whose_event_loop_hangs_is_replaced(process: ApiProcess) -> None:
+def test_a_process_whose_event_loop_hangs_is_replaced_and_does_not_hold_up_the_end(process: ApiProcess) -> None:
     with process.log.open("ab") as output:
         process.popen = subprocess.Popen(
-            [sys.executable, "-c", HANGING_SOON],
+            [sys.executable, "-c", IMPATIENT],
             cwd=process.log.parent,
             env=environment(process.settings) | {"BOTFARM_API_WORKERS": "2"},
             stderr=output,
+            start_new_session=True,
         )
     many = Many(process).await_two()
-    hanging = many.pids()[0]
+    hanging, sound = many.pids()
 
     os.kill(hanging, signal.SIGSTOP)
 
-    assert eventually(lambda: hanging not in many.pids(), seconds=10)
+    assert eventually(lambda: hanging not in many.pids(), seconds=20)
     many.await_two(ready=3)
-    assert [line["pid"] for line in lines(process.said()) if line["event"] == "process_hangs"] == [hanging]
-    process.running.send_signal(signal.SIGINT)
+    assert sound in many.pids()
+    os.kill(sound, signal.SIGSTOP)
+    os.killpg(process.running.pid, signal.SIGINT)  # as a terminal does
     assert process.running.wait(15) == 0
+    said = [(line["event"], line.get("pid")) for line in lines(process.said()) if line["level"] in {"error", "warning"}]
+    assert [each for each in said if each[0] != "authentication_off"] == [
+        ("process_hangs", hanging),
+        ("process_died", hanging),
+        ("process_killed", sound),
+    ]
 
 
 def test_what_keeps_it_from_starting_is_said_once(process: ApiProcess, engine: Engine) -> None:
