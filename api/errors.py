@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from api import paths, request_ids, security_headers
+from api import paths, request_ids
 from api.timestamps import utc
 from domain import errors, log
 from domain.errors import Refusal
@@ -392,9 +392,7 @@ def _failed(error: Exception, instance: str) -> JSONResponse:
     detail = f"This is a defect of the server: quote request id {request_id} when you report it."
     body = _body(500, "internal", "Internal error", detail, instance)
     # uvicorn closes the connection of an app that raised: a client that is not told would send its next call into it.
-    # Nor does it come past the middleware that would add the rest.
-    plain = {name.decode(): value.decode() for name, value in security_headers.DATA}
-    return answer(body, {**plain, "X-Request-ID": request_id, "Connection": "close"})
+    return answer(body, {"Connection": "close"})
 
 
 def _body(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import errors
+from api import errors, headers
 from api.identities import Identities
 from api.paths import BASE
 from api.principals import PLACE, Demand
@@ -60,5 +60,4 @@ def _demands(dependant: Dependant) -> bool:
 
 def _authorization(scope: Scope) -> bytes | None:
     """The header, if there is exactly one: of several nobody can say whose call it is."""
-    found = [value for name, value in scope["headers"] if name == b"authorization"]
-    return found[0] if len(found) == 1 else None
+    return headers.only(scope, b"authorization")

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
 from api.event_streams import Streams
+from api.front import App, Layer
 from api.gate import Gate, document_as_open, refuse_open_routes
 from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
 from api.hints import Hints
@@ -38,9 +40,9 @@ from domain.settings import Settings
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings, *, counters: str | None = None) -> FastAPI:
+def create_app(settings: Settings, *, counters: str | None = None) -> App:
     """An app with services of its own; nothing is connected before it starts. For `counters` see `Metrics`."""
-    app = FastAPI(
+    app = App(
         title="Botfarm",
         summary="Exclusive, expiring locks on a farm of bot users",
         version="1",
@@ -60,25 +62,26 @@ def create_app(settings: Settings, *, counters: str | None = None) -> FastAPI:
     if services.identities.off:
         document_as_open(app)
     app.mount("/static", StaticFiles(directory=STATIC))
-    app.add_middleware(BodyLimit)
-    app.add_middleware(HotPaths, services=services, routers=[pools.router, locks.router])
-    app.add_middleware(Gate, identities=services.identities)
-    app.add_middleware(
-        Limits,
-        open_most=settings.concurrency,
-        rate=limits.rate_of(settings.rate_limit),
-        by_key=settings.auth == "keys",
-    )
+    app.stand_behind(_layers(settings, services))
+    return app
+
+
+def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
+    """The innermost first."""
+    yield BodyLimit
+    yield partial(HotPaths, services=services, routers=[pools.router, locks.router])
+    yield partial(Gate, identities=services.identities)
+    rate = limits.rate_of(settings.rate_limit)
+    yield partial(Limits, open_most=settings.concurrency, rate=rate, by_key=settings.auth == "keys")
     if settings.cors_origins:
-        app.add_middleware(
+        yield partial(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
             expose_headers=["Link", "Location", "Retry-After", "X-Cache", "X-Cursor", "X-Request-ID"],
         )
-    app.add_middleware(Observer, metrics=services.metrics)
-    return app
+    yield partial(Observer, metrics=services.metrics)
 
 
 def _services(settings: Settings, *, counters: str | None) -> Services:

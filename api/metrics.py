@@ -62,6 +62,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
+        self._series = dict[tuple[str, str, int], tuple[Counter, Histogram]]()  # to look labels up takes longer
         self.streams = StreamFigures(self._registry)
         self._outcomes = Counter(
             "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
@@ -84,8 +85,13 @@ class Metrics:
         self._unreadable.inc()
 
     def request(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._series[method, route, status] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     def outcomes(self, outcomes: Sequence[object]) -> None:
         for outcome in outcomes:

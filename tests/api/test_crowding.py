@@ -38,9 +38,9 @@ def check_overloaded(answer: httpx.Response) -> None:
 
 
 def open_calls(farm: Farm) -> int:
-    layer: Any = farm.app.middleware_stack
+    layer: Any = farm.app.front
     while not isinstance(layer, Limits):
-        layer = layer._app if hasattr(layer, "_app") else layer.app
+        layer = layer._app
     return layer.open
 
 

@@ -1,17 +1,20 @@
 """Logs are one JSON object a line, whoever logs, and secrets never reach them."""
 
+import contextvars
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
-import structlog
 
 from domain import log
+
+TIME = re.compile(r'"timestamp": "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"')
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -52,11 +55,57 @@ def test_a_secret_passed_by_mistake_is_not_logged(capsys: pytest.CaptureFixture[
 def test_a_secret_bound_to_the_context_is_not_logged(capsys: pytest.CaptureFixture[str], field: str) -> None:
     log.configure(level="INFO", style="json")
 
-    with structlog.contextvars.bound_contextvars(**{field: "s3cret", "request_id": "r1"}):
+    def logging_it() -> None:
+        log.bind(**{field: "s3cret", "request_id": "r1"})
         log.get("tests").info("request")
+
+    contextvars.copy_context().run(logging_it)
 
     (line,) = lines(capsys)
     assert (line[field], line["request_id"]) == ("[secret]", "r1")
+
+
+FIELDS: dict[str, str | float] = {
+    "method": "POST",
+    "route": '/a"b\\c\n\x00é\ud800/{id}',
+    "status": 200,
+    "ms": 1.25,
+    "tiny": 1e-7,
+    "text": "",
+}
+
+
+def both_ways(**bound: str) -> None:
+    log.bind(**bound)
+    log.get("tests.access").info("http_request", **FIELDS)
+    log.Routine("tests.access", event="http_request").info(**FIELDS)
+
+
+@pytest.mark.parametrize("bound", [{}, {"request_id": "r1"}], ids=["alone", "bound"])
+def test_a_routine_line_is_the_same_as_any_other_but_for_its_time(
+    capsys: pytest.CaptureFixture[str], bound: dict[str, str]
+) -> None:
+    log.configure(level="INFO", style="json")
+
+    contextvars.copy_context().run(both_ways, **bound)
+
+    told = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
+    assert log.Routine.short_cut
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert json.loads(told[1])["route"] == FIELDS["route"]
+
+
+@pytest.mark.parametrize(("level", "style", "expected"), [("WARNING", "json", 0), ("INFO", "console", 2)])
+def test_a_routine_line_keeps_to_the_level_and_the_style(
+    capsys: pytest.CaptureFixture[str], level: str, style: str, expected: int
+) -> None:
+    log.configure(level=level, style=style)
+
+    contextvars.copy_context().run(both_ways)
+
+    assert capsys.readouterr().err.count("http_request") == expected
+    assert not log.Routine.short_cut
 
 
 def test_the_standard_librarys_loggers_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
