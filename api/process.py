@@ -9,12 +9,13 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from pydantic import ValidationError
 
 from api import serving
 from api.connections import Inlet
 from api.main import create_app
 from api.services import Services
-from domain import lifeline, log
+from domain import failures, lifeline, log
 from domain.settings import Settings
 
 BEAT_TICKS = 5  # uvicorn ticks ten times a second
@@ -60,9 +61,14 @@ class Server(serving.Server):
 
 def main(lifeline_fileno: int, inlet_fileno: int) -> int:
     lifeline.hold(lifeline_fileno)
-    settings = Settings()
-    log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
-    app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    try:
+        settings = Settings()
+        log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
+        app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    except ValidationError as error:  # they were fine: a file has changed since. A traceback would tell what is in it
+        return failures.tell(failures.of_settings(error))
+    except (OSError, ValueError) as error:
+        return failures.tell(str(error))
     end = socket.socket(fileno=inlet_fileno)
     return serving.run(Server(serving.config(app, settings), services=app.state.services, end=end), sockets=[])
 

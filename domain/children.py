@@ -39,10 +39,7 @@ class Child:
             return False
         if self._popen is not None:
             self._mourn(self._popen, died)
-        if time.monotonic() < self._due:
-            return False
-        self._start()
-        return True
+        return time.monotonic() >= self._due and self._start()
 
     def ask_to_stop(self) -> None:
         if self.pid is not None and self._popen is not None:
@@ -64,17 +61,28 @@ class Child:
             self._popen.kill()
             self._popen.wait()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
         self._started_at = time.monotonic()
-        self._popen = self._launch()
+        try:
+            self._popen = self._launch()
+        except OSError as error:  # memory or files are short: which may well be why the last one died
+            pause = self._rest_a_while()
+            log_.warning("process_not_started", program=self._program, error=str(error), again_in_seconds=pause)
+            return False
+        return True
 
     def _mourn(self, popen: subprocess.Popen[bytes], died: Callable[[int], None]) -> None:
         if time.monotonic() - self._started_at > HEALTHY_SECONDS:
             self._deaths = 0
+        pause = self._rest_a_while()
+        self._popen = None
+        log_.error("process_died", program=self._program, pid=popen.pid, code=popen.returncode, again_in_seconds=pause)
+        died(popen.pid)
+
+    def _rest_a_while(self) -> float:
+        """How long, in seconds."""
         first, longest = BACKOFF_SECONDS
         pause = min(longest, first * 2.0 ** min(self._deaths, 10))
         self._deaths += 1
         self._due = time.monotonic() + pause
-        self._popen = None
-        log_.error("process_died", program=self._program, pid=popen.pid, code=popen.returncode, again_in_seconds=pause)
-        died(popen.pid)
+        return pause

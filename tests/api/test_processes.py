@@ -2,23 +2,19 @@
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, text
 
 from api import listeners
@@ -26,6 +22,7 @@ from api.main import create_app
 from api.pool_sizes import PoolSizes
 from domain import db
 from domain.settings import Settings
+from tests.api.families import Crowd, Many
 from tests.api.farms import USERS
 from tests.api.listeners import listening
 from tests.api.logs import lines
@@ -37,54 +34,6 @@ from api import __main__, seats, supervisor
 seats.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
 raise SystemExit(__main__.main())
 """
-
-
-@dataclass
-class Many:
-    """`python -m api` with two processes and their parent."""
-
-    process: ApiProcess
-
-    @property
-    def url(self) -> str:
-        return self.process.url
-
-    def start(self) -> "Many":
-        self.process.launch(BOTFARM_API_WORKERS="2")
-        return self.await_two()
-
-    def await_two(self, *, ready: int = 2) -> "Many":
-        """Return when so many have become ready so far, of which two are left."""
-        assert eventually(lambda: self.process.said().count('"api_process_ready"') >= ready, seconds=30)
-        assert len(self.pids()) == 2
-        return self
-
-    def pids(self) -> list[int]:
-        return [child.pid for child in psutil.Process(self.process.running.pid).children()]
-
-    def connections(self) -> list[int]:
-        """How many each process has open, the fewest first."""
-        counts = [
-            sum(
-                each.status == psutil.CONN_ESTABLISHED and each.laddr.port == self.process.settings.port
-                for each in psutil.Process(pid).net_connections()
-            )
-            for pid in self.pids()
-        ]
-        return sorted(counts)
-
-    def figures(self) -> dict[tuple[str, ...], float]:
-        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
-        return {
-            (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-            for family in families
-            for sample in family.samples
-        }
-
-    def users(self, count: int) -> list[str]:
-        rows = [{"login": f"bot-{uuid.uuid4().hex}"} for _ in range(count)]
-        results = httpx.post(f"{self.url}{USERS}/batch", json=rows).json()["results"]
-        return [result["user"]["id"] for result in results]
 
 
 @pytest.fixture(scope="module")
@@ -101,65 +50,6 @@ def pair(fresh_settings: Callable[[], Settings], tmp_path_factory: pytest.TempPa
 def many(process: ApiProcess) -> Many:
     """Two processes of this test alone."""
     return Many(process).start()
-
-
-@dataclass
-class Crowd:
-    """Clients that lock and release; each asks again when its call was cut off. `doubled` must stay empty."""
-
-    url: str
-    user_ids: list[str]
-    acknowledged: list[tuple[str, str]] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    holders: dict[str, str] = field(default_factory=dict)
-    doubled: list[str] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-    persistent: bool = True
-
-    @contextlib.contextmanager
-    def at_work(self, *, clients: int = 8) -> Iterator["Crowd"]:
-        threads = [threading.Thread(target=self._run) for _ in range(clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self.over.set()
-            for thread in threads:
-                thread.join()
-
-    def acts(self, more: int) -> bool:
-        """Whether so many more acts are acknowledged in time."""
-        sought = len(self.acknowledged) + more
-        return eventually(lambda: len(self.acknowledged) >= sought, seconds=15)
-
-    def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30) as client:
-            while not self.over.is_set():
-                with contextlib.suppress(httpx.TransportError):
-                    self._cycle(client, random.choice(self.user_ids), str(uuid.uuid4()))
-
-    def _cycle(self, client: httpx.Client, user_id: str, lease_id: str) -> None:
-        if self._post(client, user_id, "acquire_lock", lease_id) != 200:
-            return
-        if self.holders.setdefault(user_id, lease_id) != lease_id:
-            self.doubled.append(user_id)
-        self.holders.pop(user_id)  # before the release, which others may learn of sooner
-        self._post(client, user_id, "release_lock", lease_id)
-
-    def _post(self, client: httpx.Client, user_id: str, verb: str, lease_id: str) -> int:
-        while True:
-            try:
-                answer = client.post(f"{USERS}/{user_id}/{verb}", json={"lease_id": lease_id})
-            except httpx.TransportError:
-                if self.over.is_set() or not self.persistent:
-                    raise
-                continue
-            if answer.is_success:
-                self.acknowledged.append((lease_id, verb))
-            elif answer.status_code not in {409, 423}:
-                self.refused.append(answer.status_code)
-            return answer.status_code
 
 
 def test_connections_that_come_at_once_are_spread_evenly(pair: Many) -> None:
@@ -216,7 +106,7 @@ def doubled_beside(crowd: Crowd) -> list[str]:
     with httpx.Client(base_url=crowd.url) as client:
         client.post(f"{USERS}/{user_id}/release_lock", json={})
         crowd.holders[user_id] = "somebody else"
-        crowd._cycle(client, user_id, str(uuid.uuid4()))
+        crowd.cycle(client, user_id, str(uuid.uuid4()))
     return crowd.doubled
 
 
