@@ -5,10 +5,10 @@ lock := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 # No statement_timeout: a migration waits for nobody (lock_timeout) and may work long. The integers count epochs and one row.
 squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint-over-int
-everything := --extra standalone --extra demo --extra test --extra lint
+everything := --extra standalone --extra demo --extra bench --extra test --extra lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test long lint sbom contracts lock clean
+.PHONY: help up demo bench test long lint sbom contracts lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
@@ -21,6 +21,10 @@ up: ## start everything on this machine: embedded Postgres and Valkey, API, work
 demo: ## watch a farm at work in the terminal
 	@sh .ci/install standalone
 	@exec $(python) -m demo $(ARGS)
+
+bench: ## measure Botfarm beside what one would pick instead (ARGS="--quick" tries it out); needs wrk and etcd
+	@sh .ci/install bench
+	@exec $(python) -m benchmarks $(ARGS)
 
 test: ## run the tests on two processes (ARGS="-k lease" picks some)
 	@sh .ci/install dev
@@ -61,6 +65,7 @@ lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer ver
 	$(lock) $(ARGS) -o requirements/standalone.txt -c requirements/app.txt --extra standalone --extra demo pyproject.toml
 	$(lock) $(ARGS) -o requirements/test.txt -c requirements/standalone.txt --extra standalone --extra demo --extra test pyproject.toml
 	$(lock) $(ARGS) -o requirements/dev.txt -c requirements/test.txt $(everything) pyproject.toml
+	$(lock) $(ARGS) -o requirements/bench.txt -c requirements/dev.txt --extra standalone --extra demo --extra bench pyproject.toml
 
 clean: ## remove .venv and caches; the farm's data in .botfarm stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,5 +1,6 @@
 """What the API tells Prometheus."""
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -94,8 +95,8 @@ class Metrics:
         duration.observe(seconds)
 
     def outcomes(self, outcomes: Sequence[object]) -> None:
-        for outcome in outcomes:
-            self._outcomes.labels(_name(outcome)).inc()
+        for name, count in Counts(map(_name, outcomes)).items():
+            self._outcomes.labels(name).inc(count)
 
     def refresh(self) -> None:
         """Note what is only ever looked up; the other processes see what was noted last."""

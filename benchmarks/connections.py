@@ -2,15 +2,27 @@
 
 import asyncio
 import json
+import resource
+from collections.abc import Mapping
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+OPEN_FILES = 8_192
+
+
+def allow_many() -> None:
+    """Let this process and those it starts have thousands of connections; many systems allow 1,024 unless asked."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (enough, most))
 
 
 class Connection:
     """One kept-alive connection, one request at a time."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(base_url)
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -42,7 +54,7 @@ class Connection:
         payload = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(payload)}\r\n"
         kind = "Content-Type: application/json\r\n" if payload else ""
-        self._writer.write(f"{head}{kind}\r\n".encode() + payload)
+        self._writer.write(f"{head}{kind}{self._headers}\r\n".encode() + payload)
         return await self._answer()
 
     async def _open(self) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -52,16 +52,19 @@ class Postgres(Server):
 
     Port 0 means any free one, chosen at the first start. The superuser `botfarm` has a generated password, kept in
     `postgres.password` (mode 600), because other users of the machine reach the port too. One that is not `durable`
-    survives the death of its processes, but not that of the machine: for tests, which it makes faster.
+    survives the death of its processes, but not that of the machine: for tests, which it makes faster. `settings` come
+    on top of ours.
     """
 
     start_seconds = 60.0  # after kill -9 of a busy server it replays its log first
     parting_signal = signal.SIGINT  # "fast": sessions end, a checkpoint is written
     stop_seconds: ClassVar = {signal.SIGINT: 30.0, signal.SIGQUIT: 5.0}
 
-    def __init__(self, data_dir: Path, port: int = 0, *, durable: bool = True) -> None:
+    def __init__(
+        self, data_dir: Path, port: int = 0, *, durable: bool = True, settings: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__("Postgres", data_dir=data_dir, port=port)
-        self._durable = durable
+        self._settings = {**SETTINGS, **({} if durable else {"fsync": "off"}), **(settings or {})}
         self._has_database = False
 
     @property
@@ -82,8 +85,7 @@ class Postgres(Server):
         self._initialise(programs, place)
         (data / "postmaster.pid").unlink(missing_ok=True)  # after kill -9 its number may be another process's
         self._port = self._port or ports.free()
-        given = SETTINGS if self._durable else {**SETTINGS, "fsync": "off"}
-        settings = [f"--{key}={value}" for key, value in given.items()]
+        settings = [f"--{key}={value}" for key, value in self._settings.items()]
         command = [str(programs / "postgres"), "-D", str(data), f"--port={self._port}", *settings]
         self._process.launch(command, account=place.account, folder=Path("/"))
 

@@ -1,6 +1,5 @@
 """The feed of events over HTTP: in pages, and as a stream."""
 
-import json
 import time
 from dataclasses import replace
 from functools import partial
@@ -54,7 +53,7 @@ async def read(
         "X-Caught-Up": "true" if page.caught_up else "false",
         "Link": f'<{request.url.path}?{onward}>; rel="next"',
     }
-    body = json.dumps([events.cloudevent(event) for event in page.events], separators=(",", ":"))
+    body = f"[{','.join(map(events.as_json, page.events))}]"
     return Response(body, media_type=MEDIA_TYPE, headers=headers)
 
 

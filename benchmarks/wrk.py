@@ -1,0 +1,79 @@
+"""Closed-loop load by wrk (https://github.com/wg/wrk): so many clients, each always with one request on its way."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.failures import ProgramMissing, Unmeasured
+
+SCRIPT = Path(__file__).with_name("replay.lua")
+PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 10
+TOLD = "REPLAY "
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """What a stretch of load came to: successful answers a second, and how long they took."""
+
+    answers: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        return self.answers / self.seconds
+
+
+def require() -> None:
+    """Raises ProgramMissing."""
+    if shutil.which("wrk") is None:
+        raise ProgramMissing("wrk, which makes the load, is not installed: apt install wrk")
+
+
+def write_requests(requests: Iterable[tuple[str, str]], *, file: Path) -> None:
+    """Paths and bodies, for `replay` to send in this order and in a circle."""
+    file.write_text("".join(f"{path}\t{body}\n" for path, body in requests), encoding="utf-8")
+
+
+def replay(url: str, *, file: Path, clients: int, seconds: float, headers: Mapping[str, str]) -> Drive:
+    """Raises Unmeasured when any call was refused or got no answer.
+
+    One thread sends everything, so that a request follows what stands before it in the file.
+    """
+    whole = max(1, round(seconds))
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{whole}s", f"--timeout={TIMEOUT_SECONDS}s", "-s", str(SCRIPT), url]
+    environment = {"REPLAY_FILE": str(file), "REPLAY_AUTHORIZATION": headers.get("Authorization", "")}
+    done = subprocess.run(  # noqa: S603  -- our own command line
+        command,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=whole + PATIENCE_SECONDS,
+        check=False,
+    )
+    return _judged(_told(done), url=url)
+
+
+def _told(done: "subprocess.CompletedProcess[str]") -> dict[str, float]:
+    for line in done.stdout.splitlines():
+        if line.startswith(TOLD):
+            told: dict[str, float] = json.loads(line.removeprefix(TOLD))
+            return told
+    raise Unmeasured(f"wrk failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
+
+
+def _judged(told: Mapping[str, float], *, url: str) -> Drive:
+    if told["refused"] or told["broken"]:
+        raise Unmeasured(
+            f"{url} refused {told['refused']:.0f} and did not answer {told['broken']:.0f} "
+            f"of {told['answers']:.0f} calls that should all have succeeded"
+        )
+    if not told["answers"]:
+        raise Unmeasured(f"{url} answered nothing in {told['seconds']:.0f} s")
+    return Drive(int(told["answers"]), told["seconds"], told["p50_ms"], told["p99_ms"])
