@@ -5,11 +5,12 @@ import contextlib
 import json
 import logging
 import logging.config
+import select
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
@@ -107,6 +108,7 @@ class Scribe:
     """A text stream that writes on a thread of its own, some times a second, so that no request waits for its log line.
 
     A write lets go of the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order;
+    Some lines at a time go out in one piece, so that those of other processes never get into the middle of one.
     `flush` waits for nothing, and the end of the process for all of them, unless it is killed. A reader who takes
     nothing costs the oldest lines beyond `most`.
     """
@@ -130,9 +132,9 @@ class Scribe:
     def drain(self) -> None:
         """Write all that waits."""
         with self._writing:
-            taken = [self._lines.popleft() for _ in range(len(self._lines))]
-            self._target.write("".join(taken))
-            self._target.flush()
+            for piece in _pieces([self._lines.popleft() for _ in range(len(self._lines))]):
+                self._target.write(piece)
+                self._target.flush()
 
     def _run(self) -> None:
         while True:
@@ -141,6 +143,18 @@ class Scribe:
             self._some.clear()
             with contextlib.suppress(OSError, ValueError):  # nobody reads any more: there is nowhere to say so
                 self.drain()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines together, as far as a pipe takes them in one piece; a line longer than that by itself."""
+    piece = ""
+    for line in lines:
+        if piece and len(piece) + len(line) > select.PIPE_BUF:
+            yield piece
+            piece = ""
+        piece += line
+    if piece:
+        yield piece
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -4,6 +4,7 @@ import contextvars
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -201,6 +202,27 @@ sys.exit(3)
 
     assert ended.returncode == 3
     assert [json.loads(line)["number"] for line in ended.stderr.splitlines()] == list(range(500))
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    program = """
+import sys
+from domain import log
+scribe = log.Scribe(sys.stderr)
+for number in range(3_000):
+    scribe.write(sys.argv[1] * (1 + number * 37 % 500) + chr(10))
+"""
+    reading, writing = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", program, mark], stderr=writing) for mark in "ab"]
+    os.close(writing)
+    time.sleep(1)  # until the pipe is full, and both wait to write
+
+    with os.fdopen(reading) as pipe:
+        said = pipe.read().splitlines()
+
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(said) == 2 * 3_000
+    assert {len(set(line)) for line in said} == {1}, "no line has something of both"
 
 
 class SlowPaper(io.StringIO):

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
+from domain import lifeline
 from domain.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.worker.farms import Farm
 from tests.worker.waiting import until
-from worker import lifeline
 
 ROOT = Path(__file__).parents[2]
 
