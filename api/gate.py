@@ -8,11 +8,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import errors, headers
+from api import errors, headers, limits
 from api.identities import Identities
 from api.paths import BASE
 from api.principals import PLACE, Demand
-from domain.errors import Refusal
+from domain.errors import Refusal, Unauthenticated
 
 
 class Gate:
@@ -27,8 +27,11 @@ class Gate:
             try:
                 scope[PLACE] = await self._identities.identify(_authorization(scope))
             except Refusal as refusal:
+                if isinstance(refusal, Unauthenticated):  # and not while Postgres cannot say
+                    limits.judge(scope, good=False)
                 await errors.answer_to(refusal, instance=scope["path"])(scope, receive, send)
                 return
+            limits.judge(scope, good=True)
         await self._app(scope, receive, send)
 
 

@@ -161,6 +161,9 @@ class Farm:
             return conn.execute(text(CHANGES), {"user_id": user_id}).all()
 
 
+Crowded = Callable[..., Farm]
+
+
 @contextlib.contextmanager
 def farming(settings: Settings) -> Iterator[Farm]:
     """A farm with these settings, served until the end of the block; then every event it ever told is looked at."""
