@@ -64,6 +64,16 @@ def test_connections_that_come_at_once_are_spread_evenly(pair: Many) -> None:
     assert most - fewest <= 4  # a beat may still tell of connections that have closed
 
 
+def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_first(process: ApiProcess) -> None:
+    process.launch(BOTFARM_API_WORKERS="2")
+    assert eventually(lambda: "api_listening" in process.said(), seconds=20)
+    assert "api_process_ready" not in process.said()
+
+    answer = httpx.get(f"{process.url}/livez", timeout=30)
+
+    assert answer.status_code == 200
+
+
 def test_any_process_tells_the_sums_of_all_those_that_died_included(pair: Many) -> None:
     def counted() -> list[float]:
         figures = [pair.figures() for _ in range(4)]
