@@ -3,6 +3,7 @@
 import contextlib
 import uuid
 from collections.abc import Iterator
+from uuid import UUID
 
 from sqlalchemy import Engine, make_url, text
 
@@ -12,7 +13,7 @@ from domain.settings import Settings
 FILL = text("""
 INSERT INTO users (id, login, env, domain, labels, created_at, updated_at, available_at, lock_version,
     locktime, lock_expires_at, lease_id, lock_owner, lock_principal, lock_metadata, lock_token)
-SELECT gen_random_uuid(), 'bot-' || lpad(n::text, 9, '0'), 'stage', 'regular', '{}', now(), now(),
+SELECT gen_random_uuid(), :env || '-' || lpad(n::text, 9, '0'), :env, 'regular', '{}', now(), now(),
     CASE WHEN locked THEN now() + interval '1 day' ELSE now() - make_interval(secs => random() * 3600) END,
     CASE WHEN locked THEN 2 ELSE 1 END, CASE WHEN locked THEN now() END,
     CASE WHEN locked THEN now() + interval '1 day' END, CASE WHEN locked THEN gen_random_uuid() END,
@@ -20,6 +21,7 @@ SELECT gen_random_uuid(), 'bot-' || lpad(n::text, 9, '0'), 'stage', 'regular', '
     CASE WHEN locked THEN 2 END
 FROM (SELECT n, n % 100 < :locked_percent AS locked FROM generate_series(1, :count) n) rows
 """)
+PICK = text("SELECT id FROM users WHERE env = :env ORDER BY random() LIMIT :most")
 
 
 @contextlib.contextmanager
@@ -41,9 +43,15 @@ def new_database(server_url: str, *, pool_size: int) -> Iterator[Engine]:
         admin.dispose()
 
 
-def fill(engine: Engine, *, count: int, locked_percent: int) -> None:
-    """That many users, so many of a hundred locked for a day, and the planner told."""
+def user_ids(engine: Engine, *, most: int, env: str = "stage") -> list[UUID]:
+    """So many users of that environment, picked at random and in random order."""
     with engine.begin() as conn:
-        conn.execute(FILL, {"count": count, "locked_percent": locked_percent})
+        return list(conn.execute(PICK, {"most": most, "env": env}).scalars())
+
+
+def fill(engine: Engine, *, count: int, locked_percent: int, env: str = "stage") -> None:
+    """That many users in that environment, so many of a hundred locked for a day, and the planner told."""
+    with engine.begin() as conn:
+        conn.execute(FILL, {"count": count, "locked_percent": locked_percent, "env": env})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text("VACUUM ANALYZE users"))

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import re
-import resource
 import statistics
 import time
 import uuid
@@ -28,6 +27,7 @@ import psutil
 import uvloop
 from sqlalchemy import Engine, text
 
+from benchmarks.connections import allow_many
 from domain import db, locks, users
 from domain.sealing import KeyRing
 from domain.settings import Settings
@@ -36,7 +36,6 @@ from domain.snapshots import User
 TICK_SECONDS = 0.05
 CONNECT_AT_ONCE = 50
 GRACE_SECONDS = 3
-OPEN_FILES = 8_192
 EVENT = re.compile(rb"\nid: \d+-(\d+)\nevent: botfarm\.(?:user|lock)\.")
 TOLD = re.compile(r"^botfarm_event_streams_(\w+?)(?:_total)? (\S+)$", re.MULTILINE)
 HAPPENED = text("""
@@ -110,7 +109,7 @@ class Load:
 
 async def main() -> None:
     options = _options()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    allow_many()
     engine = db.engine(Settings(database_url=options.database_url).database_url, patience_seconds=None)
     projects = [uuid.uuid4() for _ in range(options.clients)]
     with engine.begin() as conn:

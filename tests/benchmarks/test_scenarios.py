@@ -1,0 +1,167 @@
+"""The scenarios of the benchmark measure what they say: small, on a farm of real processes."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from benchmarks import bars, contention, events, growing, handing, reading
+from benchmarks.backlog import make
+from benchmarks.bars import Name
+from benchmarks.failures import Unmeasured
+from benchmarks.farming import Farm, farming
+from benchmarks.farms import fill, user_ids
+from benchmarks.figures import Sample, Setup
+from benchmarks.storms import storm
+
+USERS = 400  # 128 clients need one each
+SMALL = contention.Sizes(pool=USERS, large=USERS, small=USERS, clients=8)
+# Says it is ready, later where there is no data folder yet, and waits.
+STARTING = """
+import pathlib, sys, time
+words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+data = pathlib.Path(words["--data-dir"])
+time.sleep(0 if data.exists() else 0.5)
+data.mkdir(exist_ok=True)
+pathlib.Path(words["--ready-file"]).touch()
+time.sleep(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def setup(postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = tmp_path_factory.mktemp("bench")
+    return Setup(postgres_url, redis_url, folder, rounds=1, seconds=1, quick=True, say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def farm(setup: Setup) -> Iterator[Farm]:
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed")
+    with farming(setup, users=USERS, api_workers=1, environment=events.environment()) as running:
+        yield running
+
+
+def names(samples: list[Sample]) -> set[Name]:
+    return {Name(sample.part, sample.measure, sample.setting, sample.peer) for sample in samples}
+
+
+def needed(part: str) -> set[Name]:
+    """What the bars need of this part."""
+    return {name for bar in bars.BARS for name in (bar.of, bar.to) if name is not None and name.part == part}
+
+
+def test_open_streams_cost_memory(setup: Setup, farm: Farm) -> None:
+    samples = list(reading.remembering(setup, farm))
+
+    idle, _, crowded, _ = (sample.value for sample in samples)
+    assert [sample.measure for sample in samples] == 2 * ["memory of the API", "memory of the worker"]
+    assert crowded > idle > 10_000_000
+
+
+def test_reads_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
+    assert needed("reads") <= names(list(reading.reading(setup, farm)))
+
+
+def test_a_hot_user_has_one_holder_at_a_time(setup: Setup, farm: Farm) -> None:
+    samples = list(contention.fighting(setup, farm))
+
+    found = {sample.measure: sample.value for sample in samples}
+    assert found["refusals"] > found["grants"] > 0
+    assert found["latency p99"] >= found["latency p50"] > 0
+
+
+def test_pools_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
+    samples = list(contention.comparing(setup, farm, farm, sizes=SMALL))
+
+    assert needed("contention") <= names(samples)
+    assert all(sample.value > 0 for sample in samples if sample.measure == "pool acquires")
+
+
+def test_events_reach_all_who_listen_and_a_backlog_is_drained(
+    setup: Setup, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RATES", (1_000,))
+    monkeypatch.setattr(events, "WEBHOOK_RATES", (100,))
+    users = user_ids(farm.engine, most=USERS)
+    setup = replace(setup, seconds=0.5)
+
+    samples = [
+        *events.listening(setup, farm, users),
+        *events.calling(setup, farm, users),
+        *events.draining(setup, farm, users),
+    ]
+
+    assert needed("events") <= names(samples)
+    assert all(sample.value > 0 for sample in samples)
+    kinds = {sample.measure for sample in samples if sample.measure.endswith("p99")}
+    assert kinds == {"change to stream p99", "change to SSE p99", "change to webhook p99"}
+
+
+def test_hand_overs_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
+    fill(farm.engine, count=10, locked_percent=0, env="line")
+
+    samples = list(handing.handing_over(setup, farm, hold_seconds=0.3, env="line"))
+
+    assert needed("handover") <= names(samples)
+    handed_on = next(sample.value for sample in samples if sample.measure == "hand-overs")
+    assert 5 < handed_on < 10 / 0.3
+
+
+def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, farm: Farm) -> None:
+    samples = list(handing.expiring(setup, farm, count=USERS))
+
+    found = {sample.measure: sample.value for sample in samples}
+    assert 0 <= found["expiry to event p50"] <= found["expiry to stream p50"] <= found["expiry to stream max"]
+
+
+def test_growth_yields_what_its_bars_need(setup: Setup, farm: Farm) -> None:
+    scale = growing.Scale(large=USERS, small=USERS, users=USERS, cycles=200, stretches=2)
+
+    samples = [*growing.changing(setup, farm, farm, large_first=False), *growing.living(setup, scale)]
+
+    assert needed("growth") <= names(samples)
+    assert [sample.peer for sample in samples][:2] == ["1 k users", "1 M users"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_a_start_is_timed_until_the_ready_file_is_there(setup: Setup, tmp_path: Path) -> None:
+    """With a stand-in: that a farm starts is proved elsewhere."""
+    program, makefile = tmp_path / "program.py", tmp_path / "Makefile"
+    program.write_text(STARTING)
+    makefile.write_text(f"up:\n\t@exec {sys.executable} {program} $(ARGS)\n")
+
+    new, existing = reading.starting(setup, ["make", "--silent", "-f", str(makefile), "up"], number=0)
+
+    assert new.value >= 0.5
+    assert existing.value > 0
+    assert (new.setting, existing.setting) == ("new data folder", "existing data folder")
+
+
+def test_a_start_that_ends_is_no_measurement(setup: Setup) -> None:
+    with pytest.raises(Unmeasured, match="ended with 3"):
+        list(reading.starting(setup, [sys.executable, "-c", "import sys; sys.exit(3)"], number=1))
+
+
+def test_a_storm_on_a_user_that_does_not_exist_is_no_measurement(farm: Farm) -> None:
+    with pytest.raises(Unmeasured, match="user-not-found"):
+        storm(farm.url, farm.key, kind="locks", clients=4, seconds=1, user_ids=[uuid4()])
+
+
+def test_a_pool_without_a_free_user_is_no_measurement(farm: Farm) -> None:
+    with pytest.raises(Unmeasured, match="no-matching-user"):
+        storm(farm.url, farm.key, kind="pool", clients=4, seconds=1, query='"env":"nowhere"')
+
+
+def test_a_paced_call_that_is_refused_is_no_measurement(setup: Setup, farm: Farm) -> None:
+    with pytest.raises(Unmeasured, match="refused"):
+        events.pace(setup, farm, [uuid4()], rate=10)
+
+
+def test_a_backlog_with_refused_changes_is_no_measurement(farm: Farm) -> None:
+    with pytest.raises(Unmeasured, match="refused"):
+        make(farm.engine, [uuid4()], changes=2)
