@@ -7,14 +7,13 @@ import os
 import selectors
 import signal
 import socket
-import tempfile
 import time
 from pathlib import Path
 from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from api import listeners
+from api import counters, listeners
 from api.seats import Seat
 from domain import lifeline, log
 from domain.settings import Settings
@@ -30,8 +29,8 @@ log_ = log.get(__name__)
 def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises OSError when the address cannot be had."""
     sockets = listeners.bind(settings.host, settings.port)
-    with tempfile.TemporaryDirectory(prefix="botfarm-api-", ignore_cleanup_errors=True) as counters:
-        return Supervisor(sockets, processes=settings.api_workers, counters=counters).run()
+    with counters.folder() as folder:
+        return Supervisor(sockets, processes=settings.api_workers, counters=folder).run()
 
 
 class Supervisor:
