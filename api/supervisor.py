@@ -7,14 +7,13 @@ import os
 import selectors
 import signal
 import socket
-import tempfile
 import time
 from pathlib import Path
 from types import FrameType
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from api import listeners
+from api import counters, listeners
 from api.seats import Seat
 from domain import lifeline, log
 from domain.settings import Settings
@@ -30,8 +29,8 @@ log_ = log.get(__name__)
 def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit code. Raises OSError when the address cannot be had."""
     sockets = listeners.bind(settings.host, settings.port)
-    with tempfile.TemporaryDirectory(prefix="botfarm-api-", ignore_cleanup_errors=True) as counters:
-        return Supervisor(sockets, processes=settings.api_workers, counters=counters).run()
+    with counters.folder() as folder:
+        return Supervisor(sockets, processes=settings.api_workers, counters=folder).run()
 
 
 class Supervisor:
@@ -81,22 +80,28 @@ class Supervisor:
         mark_process_dead(pid, self._counters)  # type: ignore[no-untyped-call]
 
     def _serve(self) -> None:
-        """Hand on what comes until the next look."""
+        """Hand on what comes until the next look. While nobody can take one, the others wait in the system's queue."""
+        if not self._hand_on():
+            time.sleep(PAUSE_SECONDS)
+            return
         for key, _ in self._selector.select(LOOK_SECONDS):
             for _ in range(BATCH):
-                self._accepted = self._accepted or listeners.accept(key.fileobj)  # type: ignore[arg-type]  # a socket
+                self._accepted = listeners.accept(key.fileobj)  # type: ignore[arg-type]  # a socket
                 if self._accepted is None:
                     break
-                if not self._hand_on(self._accepted):
-                    time.sleep(PAUSE_SECONDS)  # nobody can take it: the next ones wait in the system's queue
-                    break
-                self._accepted.close()
-                self._accepted = None
+                if not self._hand_on():
+                    return
 
-    def _hand_on(self, connection: socket.socket) -> bool:
-        """To the process that has the least to do, or else to the next."""
+    def _hand_on(self) -> bool:
+        """Give the accepted connection to the process that has the least to do, or else to the next; False if none."""
+        if self._accepted is None:
+            return True
         seats = sorted((seat for seat in self._seats if seat.ready), key=lambda seat: seat.burden)
-        return any(seat.give(connection) for seat in seats)
+        if not any(seat.give(self._accepted) for seat in seats):
+            return False
+        self._accepted.close()
+        self._accepted = None
+        return True
 
     def _stop(self, code: int) -> int:
         """Nothing new from here on; all processes learn of it before any is waited for."""

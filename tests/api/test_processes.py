@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -17,7 +18,7 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
-from api import listeners
+from api import counters, listeners
 from api.main import create_app
 from api.pool_sizes import PoolSizes
 from domain import db
@@ -62,6 +63,16 @@ def test_connections_that_come_at_once_are_spread_evenly(pair: Many) -> None:
 
     assert fewest + most >= 32
     assert most - fewest <= 4  # a beat may still tell of connections that have closed
+
+
+def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_first(process: ApiProcess) -> None:
+    process.launch(BOTFARM_API_WORKERS="2")
+    assert eventually(lambda: "api_listening" in process.said(), seconds=20)
+    assert "api_process_ready" not in process.said()
+
+    answer = httpx.get(f"{process.url}/livez", timeout=30)
+
+    assert answer.status_code == 200
 
 
 def test_any_process_tells_the_sums_of_all_those_that_died_included(pair: Many) -> None:
@@ -220,6 +231,25 @@ def test_a_port_of_the_systems_choice_is_one_port_on_every_address_of_the_host()
         (port,) = {stack.enter_context(each).getsockname()[1] for each in sockets}
         stack.enter_context(socket.create_connection(("localhost", port)))
         assert listeners.url(sockets).endswith(f":{port}")
+
+
+def test_counters_of_parents_that_were_killed_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, foreign = tmp_path / "botfarm-api-left", tmp_path / "somebody-else"
+    for made in (left, foreign):
+        made.mkdir()
+        os.utime(made, (1, 1))
+    (young := tmp_path / "botfarm-api-young").mkdir()
+
+    with counters.folder() as first:
+        os.utime(first, (1, 1))  # old, but in use
+        with counters.folder() as second:
+            assert set(tmp_path.iterdir()) == {Path(first), Path(second), foreign, young}
+            assert Path(second).stat().st_mode & 0o777 == 0o700
+
+    assert set(tmp_path.iterdir()) == {foreign, young}
 
 
 def test_the_connections_that_are_told_are_those_of_the_pools(settings: Settings) -> None:
