@@ -63,9 +63,9 @@ lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer ver
 	@sh .ci/install dev
 	$(lock) $(ARGS) -o requirements/app.txt pyproject.toml
 	$(lock) $(ARGS) -o requirements/standalone.txt -c requirements/app.txt --extra standalone --extra demo pyproject.toml
-	$(lock) $(ARGS) -o requirements/bench.txt -c requirements/standalone.txt --extra standalone --extra demo --extra bench pyproject.toml
-	$(lock) $(ARGS) -o requirements/test.txt -c requirements/bench.txt --extra standalone --extra demo --extra bench --extra test pyproject.toml
+	$(lock) $(ARGS) -o requirements/test.txt -c requirements/standalone.txt --extra standalone --extra demo --extra test pyproject.toml
 	$(lock) $(ARGS) -o requirements/dev.txt -c requirements/test.txt $(everything) pyproject.toml
+	$(lock) $(ARGS) -o requirements/bench.txt -c requirements/dev.txt --extra standalone --extra demo --extra bench pyproject.toml
 
 clean: ## remove .venv and caches; the farm's data in .botfarm stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

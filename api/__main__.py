@@ -1,79 +1,41 @@
 """`python -m api`: serve HTTP until told to stop."""
 
-import asyncio
-import contextlib
-import signal
-import socket
 import sys
-import threading
-from types import FrameType
 
-import uvicorn
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.main import create_app
-from domain import db, failures, log, safeguards, schema
+from api import supervisor
+from api.pool_sizes import PoolSizes
+from domain import db, failures, log, safeguards, schema, sealing, sessions
 from domain.settings import Settings
 
 START_SECONDS = 6.0
-STOP_SECONDS = 10
-ABORT_SECONDS = 2.0
 
 
 def main() -> int:
+    """All that can be wrong with the settings is told here, once, before anything is made of them."""
     try:
         settings = Settings()
         log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
         _refuse_unsafe(settings)
-        _refuse_old_schema(settings)
-        app = create_app(settings)
+        _refuse_unusable(settings)
+        _look_at_the_database(settings)
+        return _alone(settings) if settings.api_workers == 1 else supervisor.run(settings)
     except ValidationError as error:
         return failures.tell(failures.of_settings(error))
     except (OSError, ValueError) as error:
         return failures.tell(str(error))
     except SQLAlchemyError as error:
         return failures.tell(f"cannot use {failures.address(settings)}: {failures.of_database(error)}")
-    # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
-    signal.signal(signal.SIGTERM, _end)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here asks where a caller comes from
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    server = _Server(config, stopping=app.state.services.stopping)
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run()
-    return 0 if server.started else 1
 
 
-class _Server(uvicorn.Server):
-    """Tells the app of the signal at once, not when the last request has ended: a long poll would hold that up."""
+def _alone(settings: Settings) -> int:
+    # Not at the top: a parent needs none of what serving needs, and would take half a second and 40 MB for it.
+    from api import main, serving  # noqa: PLC0415
 
-    def __init__(self, config: uvicorn.Config, *, stopping: threading.Event) -> None:
-        super().__init__(config)
-        self._stopping = stopping
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._stopping.set()
-        super().handle_exit(sig, frame)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(ABORT_SECONDS, self._abort_stalled)
-        await super().shutdown(sockets)
-
-    def _abort_stalled(self) -> None:
-        """Hang up on clients that do not read the end of what they asked for; their calls are over."""
-        for connection in list(self.server_state.connections):
-            if connection.transport is not None and connection.transport.is_closing():
-                connection.transport.abort()
+    app = main.create_app(settings)
+    return serving.run(serving.Server(serving.config(app, settings), stopping=app.state.services.stopping))
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -85,20 +47,35 @@ def _refuse_unsafe(settings: Settings) -> None:
     log.get(__name__).warning("authentication_off", host=settings.host)
 
 
-def _refuse_old_schema(settings: Settings) -> None:
+def _refuse_unusable(settings: Settings) -> None:
+    sealing.load(text=settings.secret_keys, file=settings.secret_keys_file)
+    if settings.rate_limit:
+        from api.limits import rate_of  # noqa: PLC0415  -- see `_alone`
+
+        rate_of(settings.rate_limit)
+
+
+def _look_at_the_database(settings: Settings) -> None:
+    """Refuse a schema that is too old, and warn when the server has too few connections for all that may be opened."""
     engine = db.engine(settings.database_url, pool_size=1, patience_seconds=2, name="botfarm-api")
 
-    def current() -> bool:
+    def look() -> tuple[bool, int]:
         with engine.connect() as conn:
-            return schema.is_current(conn)
+            return schema.is_current(conn), sessions.most(conn)
 
-    if not db.retrying(current, seconds=START_SECONDS - 2):
+    current, most = db.retrying(look, seconds=START_SECONDS - 2)
+    if not current:
         raise ValueError("the database's schema is older than this program: run python -m domain migrate")
     engine.dispose()
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
+    each = PoolSizes.of(settings).total
+    if settings.api_workers * each > most:
+        log.get(__name__).warning(
+            "too_few_database_connections",
+            processes=settings.api_workers,
+            connections_each=each,
+            wanted=settings.api_workers * each,
+            server_has=most,
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Events in the form of Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
-import json
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -25,8 +24,7 @@ class Frames:
 
 
 def of_event(event: Event) -> bytes:
-    data = json.dumps(events.cloudevent(event), separators=(",", ":"))
-    return ServerSentEvent(data, event=event.type, id=str(event.cursor), sep="\n").encode()
+    return ServerSentEvent(events.as_json(event), event=event.type, id=str(event.cursor), sep="\n").encode()
 
 
 def of_cursor(cursor: Cursor) -> bytes:

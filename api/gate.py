@@ -8,11 +8,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import errors
+from api import errors, headers, limits
 from api.identities import Identities
 from api.paths import BASE
 from api.principals import PLACE, Demand
-from domain.errors import Refusal
+from domain.errors import Refusal, Unauthenticated
 
 
 class Gate:
@@ -27,8 +27,11 @@ class Gate:
             try:
                 scope[PLACE] = await self._identities.identify(_authorization(scope))
             except Refusal as refusal:
+                if isinstance(refusal, Unauthenticated):  # and not while Postgres cannot say
+                    limits.judge(scope, good=False)
                 await errors.answer_to(refusal, instance=scope["path"])(scope, receive, send)
                 return
+            limits.judge(scope, good=True)
         await self._app(scope, receive, send)
 
 
@@ -60,5 +63,4 @@ def _demands(dependant: Dependant) -> bool:
 
 def _authorization(scope: Scope) -> bytes | None:
     """The header, if there is exactly one: of several nobody can say whose call it is."""
-    found = [value for name, value in scope["headers"] if name == b"authorization"]
-    return found[0] if len(found) == 1 else None
+    return headers.only(scope, b"authorization")

@@ -1,5 +1,6 @@
 """What callers send, as Pydantic models: one source of the OpenAPI document."""
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -20,6 +21,9 @@ from api.fields import (
     WaitSeconds,
 )
 from domain.events import Filter
+
+DAY_SECONDS = 86_400
+WEEK_SECONDS = 7 * DAY_SECONDS
 
 
 class Input(BaseModel):
@@ -163,6 +167,16 @@ class DeleteQuery(Input):
         if self.force != (self.reason is not None):
             raise ValueError("force and reason go together")
         return self
+
+
+class RotateIn(Input):
+    overlap_seconds: Annotated[
+        int, Field(strict=True, ge=0, le=WEEK_SECONDS, description="So long the old one is good too")
+    ] = DAY_SECONDS
+
+    @property
+    def overlap(self) -> timedelta:
+        return timedelta(seconds=self.overlap_seconds)
 
 
 class LimitQuery(Input):

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,35 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
 from api import docs, errors, health, limits, queries
+from api.aftermath import Aftermath
 from api.cache_writes import CacheWriter
 from api.database import Database
 from api.dispatcher import Dispatcher
 from api.event_streams import Streams
+from api.front import App, Layer
 from api.gate import Gate, document_as_open, refuse_open_routes
-from api.group_commit import REQUEST_VERBS, GroupCommit, Outcome
+from api.group_commit import REQUEST_VERBS, GroupCommit
 from api.hints import Hints
 from api.hot import HotPaths
 from api.identities import Identities
 from api.limits import Limits
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observer
+from api.pool_sizes import PoolSizes
 from api.routes import events, keys, locks, operations, pools, requests, stats, users, webhooks
 from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
 from domain import db, sealing
 from domain.cache import Cache
-from domain.locks import Grant, Released
-from domain.requests import Cancel, Granted
+from domain.requests import Cancel
 from domain.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """An app with services of its own; nothing is connected before it starts."""
-    app = FastAPI(
+def create_app(settings: Settings, *, counters: str | None = None) -> App:
+    """An app with services of its own; nothing is connected before it starts. For `counters` see `Metrics`."""
+    app = App(
         title="Botfarm",
         summary="Exclusive, expiring locks on a farm of bot users",
         version="1",
@@ -50,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(queries.refuse_unknown)],
     )
     app.state.settings = settings
-    app.state.services = services = _services(settings)
+    app.state.services = services = _services(settings, counters=counters)
     errors.install(app)
     modules = (pools, users, locks, requests, events, webhooks, keys, stats, operations, docs)
     refuse_open_routes(module.router for module in modules)
@@ -59,28 +62,31 @@ def create_app(settings: Settings) -> FastAPI:
     if services.identities.off:
         document_as_open(app)
     app.mount("/static", StaticFiles(directory=STATIC))
-    app.add_middleware(BodyLimit)
-    app.add_middleware(HotPaths, services=services, routers=[pools.router, locks.router])
-    app.add_middleware(Gate, identities=services.identities)
-    app.add_middleware(
-        Limits,
-        open_most=settings.concurrency,
-        rate=limits.rate_of(settings.rate_limit),
-        by_key=settings.auth == "keys",
-    )
+    app.stand_behind(_layers(settings, services))
+    return app
+
+
+def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
+    """The innermost first."""
+    yield BodyLimit
+    yield partial(HotPaths, services=services, routers=[pools.router, locks.router])
+    yield partial(Gate, identities=services.identities)
+    rate = limits.rate_of(settings.rate_limit)
+    yield partial(Limits, open_most=settings.concurrency, rate=rate, by_key=settings.auth == "keys")
     if settings.cors_origins:
-        app.add_middleware(
+        yield partial(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Last-Event-ID", "X-Request-ID"],
             expose_headers=["Link", "Location", "Retry-After", "X-Cache", "X-Cursor", "X-Request-ID"],
         )
-    app.add_middleware(Observer, metrics=services.metrics)
-    return app
+    yield partial(Observer, metrics=services.metrics)
 
 
-def _services(settings: Settings) -> Services:
+def _services(settings: Settings, *, counters: str | None) -> Services:
+    sizes = PoolSizes.of(settings)
+    stopping = threading.Event()
     engines: list[Engine] = []
 
     def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `db.engine`
@@ -90,48 +96,25 @@ def _services(settings: Settings) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     # These try again by themselves, so their connections need no check before use.
-    single = engine(pool_size=settings.lanes + 1, autocommit=True, pre_ping=False, prepare=True)
+    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True)
     commits = GroupCommit(single, lanes=settings.lanes)
-    several = engine(pool_size=settings.lanes + 1, pre_ping=False, prepare=True)
+    several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
-    dispatcher = Dispatcher(
-        engine(pool_size=3, pre_ping=False, prepare=True),
-        unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)),
-    )
-    hints = Hints(
-        settings.redis_url,
-        prefix=settings.redis_prefix,
-        home=dispatcher.home,
-        granted=dispatcher.fetch,
-        joined=dispatcher.expect,
-    )
-    dispatcher.stopping = stopping = threading.Event()
-    dispatcher.tell = hints.tell
-    dispatcher.hinted = lambda: hints.connected
+    line = engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True)
+    dispatcher, hints = _waiting_line(settings, line, pools, stopping=stopping)
     checks = {
-        "database": health.database(engine(pool_size=1, patience_seconds=2)),
+        "database": health.database(engine(pool_size=sizes.health, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
     }
     monitor = health.Monitor(checks)
-    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting)
-
-    def after_commit(outcomes: Sequence[Outcome]) -> None:
-        metrics.outcomes(outcomes)
-        writer.offer_outcomes(outcomes)
-        if any(isinstance(outcome, Released) and outcome.released for outcome in outcomes):
-            dispatcher.freed()
-
-    def after_request(outcomes: Sequence[Outcome]) -> None:
-        metrics.outcomes(outcomes)
-        writer.offer_outcomes([grant for outcome in outcomes for grant in _grants(outcome)])
-        if any(_frees(outcome) for outcome in outcomes):
-            dispatcher.freed()
-
-    commits.after_commit = after_commit
-    pools.after_commit = after_request
-    dispatcher.handed_over = after_request
-    database = Database(engine(pool_size=settings.pool_size), threads=settings.pool_size)
-    tailer = Tailer(engine(pool_size=1, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams)
+    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting, counters=counters)
+    aftermath = Aftermath(metrics, writer, dispatcher)
+    commits.after_commit = aftermath.of_changes
+    pools.after_commit = dispatcher.handed_over = aftermath.of_requests
+    database = Database(engine(pool_size=sizes.calls), threads=sizes.calls)
+    tailer = Tailer(
+        engine(pool_size=sizes.tailer, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams
+    )
     return Services(
         database=database,
         identities=Identities(database, off=settings.auth != "keys"),
@@ -153,15 +136,22 @@ def _services(settings: Settings) -> Services:
     )
 
 
-def _grants(outcome: Outcome) -> Sequence[Grant]:
-    if isinstance(outcome, Grant):
-        return [outcome]
-    return outcome.grants if isinstance(outcome, Granted) else ()
-
-
-def _frees(outcome: Outcome) -> bool:
-    """Whether a request with leases was cancelled, or a late grant to a key with a limit was undone."""
-    return outcome is True or (isinstance(outcome, Released) and outcome.released)
+def _waiting_line(
+    settings: Settings, engine: Engine, pools: GroupCommit, *, stopping: threading.Event
+) -> tuple[Dispatcher, Hints]:
+    """Who hands users out to those in line, and what tells other processes' dispatchers and is told by them."""
+    dispatcher = Dispatcher(engine, unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)))
+    hints = Hints(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        home=dispatcher.home,
+        granted=dispatcher.fetch,
+        joined=dispatcher.expect,
+    )
+    dispatcher.stopping = stopping
+    dispatcher.tell = hints.tell
+    dispatcher.hinted = lambda: hints.connected
+    return dispatcher, hints
 
 
 @contextlib.asynccontextmanager

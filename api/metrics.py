@@ -1,10 +1,12 @@
 """What the API tells Prometheus."""
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from api.stream_figures import StreamFigures
@@ -29,13 +31,28 @@ NAMES = {Renewal: "renewed", Place: "queued", bool: "cancelled"}
 class Metrics:
     """One registry an app, so that tests may make as many apps as they like.
 
-    `figures` gives the monitor's last database check; `waiting` the lock changes that wait for a lane.
+    `figures` gives the monitor's last database check; `waiting` the lock changes that wait for a lane. `counters` is
+    the folder in which this process and others leave what they count, PROMETHEUS_MULTIPROC_DIR for prometheus_client:
+    then each tells the sums of all, those that have died included, and its own figures of the database. Without it
+    nothing is written.
     """
 
-    def __init__(self, *, figures: Callable[[], Any], waiting: Callable[[], int]) -> None:
+    def __init__(self, *, figures: Callable[[], Any], waiting: Callable[[], int], counters: str | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._registry.register(_Figures(figures, waiting))
+        self._told = self._registry if counters is None else _of_all(counters)
+        self._told.register(_Figures(figures))
+        self._waiting = waiting
+        self._lane_waiting = Gauge(
+            "botfarm_lane_waiting",
+            "Lock changes that wait for a lane",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        processes = Gauge(
+            "botfarm_api_processes", "API processes", registry=self._registry, multiprocess_mode="livesum"
+        )
+        processes.set(1)
         self._requests = Counter(
             "botfarm_http_requests_total", "HTTP requests", ("method", "route", "status"), registry=self._registry
         )
@@ -46,6 +63,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
+        self._series = dict[tuple[str, str, int], tuple[Counter, Histogram]]()  # to look labels up takes longer
         self.streams = StreamFigures(self._registry)
         self._outcomes = Counter(
             "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
@@ -68,27 +86,35 @@ class Metrics:
         self._unreadable.inc()
 
     def request(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._series[method, route, status] = series
+        count, duration = series
+        count.inc()
+        duration.observe(seconds)
 
     def outcomes(self, outcomes: Sequence[object]) -> None:
-        for outcome in outcomes:
-            self._outcomes.labels(_name(outcome)).inc()
+        for name, count in Counts(map(_name, outcomes)).items():
+            self._outcomes.labels(name).inc(count)
+
+    def refresh(self) -> None:
+        """Note what is only ever looked up; the other processes see what was noted last."""
+        self._lane_waiting.set(self._waiting())
 
     def render(self) -> bytes:
-        """The registry in the Prometheus text format."""
-        return generate_latest(self._registry)
+        """All there is to tell, in the Prometheus text format."""
+        self.refresh()
+        return generate_latest(self._told)
 
 
 class _Figures(Collector):
     """Figures that the monitor has anyway: a scrape asks the database nothing."""
 
-    def __init__(self, figures: Callable[[], Any], waiting: Callable[[], int]) -> None:
+    def __init__(self, figures: Callable[[], Any]) -> None:
         self._figures = figures
-        self._waiting = waiting
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("botfarm_lane_waiting", "Lock changes that wait for a lane", self._waiting())
         figures = self._figures()
         yield GaugeMetricFamily("botfarm_postgres_up", "Whether Postgres answered the last check", int(bool(figures)))
         for (part, field), (name, text) in GAUGES.items():
@@ -98,6 +124,12 @@ class _Figures(Collector):
 
     def describe(self) -> Iterable[Metric]:
         return ()
+
+
+def _of_all(counters: str) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=counters)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def _name(outcome: object) -> str:

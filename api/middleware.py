@@ -5,13 +5,13 @@ import time
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import audits, errors, request_ids, security_headers, traces
+from api import audits, errors, headers, request_ids, security_headers, traces
 from api.metrics import Metrics
 from domain import log
 
 BODY_MOST_BYTES = 1_048_576
 
-log_ = log.get("api.access")
+access = log.Routine("api.access", event="http_request")
 
 
 class BodyLimit:
@@ -42,7 +42,7 @@ class Observer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status = 0
         started = time.perf_counter()
         request_id = request_ids.begin(scope)
         traces.note(scope)
@@ -51,29 +51,30 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"]
-                message["headers"] = [
-                    *headers,
-                    *security_headers.beside(headers),
-                    (request_ids.HEADER, request_id.encode()),
-                ]
+                given = message["headers"]
+                own = (request_ids.HEADER, request_id.encode())
+                message["headers"] = [*given, *security_headers.beside(given), own]
             await send(message)
 
         try:
             await self._app(scope, receive, observe)
+        except Exception as error:
+            if not status:  # FastAPI answers its own defects before it lets them through
+                await errors.answer_to(error, instance=scope["path"])(scope, receive, observe)
+            raise
         finally:
-            seconds = time.perf_counter() - started
+            seconds, status = time.perf_counter() - started, status or 500
             route = _route(scope)
             self._metrics.request(method=scope["method"], route=route, status=status, seconds=seconds)
             if status in audits.REFUSED:
                 audits.note_refusal(self._metrics, scope, route=route, status=status)
-            log_.info("http_request", method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
+            access.info(method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
 
 
 def announced(scope: Scope) -> int:
     """The length that the request says its body has, in bytes."""
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    return int(length) if length.isdigit() else 0
+    length = headers.only(scope, b"content-length")
+    return int(length) if length is not None and length.isdigit() else 0
 
 
 def _counting(receive: Receive) -> Receive:

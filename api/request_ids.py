@@ -3,10 +3,10 @@
 import re
 from contextvars import ContextVar
 
-import structlog
 from starlette.types import Scope
 
-from api import identifiers
+from api import headers, identifiers
+from domain import log
 
 HEADER = b"x-request-id"
 ALLOWED = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
@@ -16,12 +16,11 @@ _current: ContextVar[str] = ContextVar("request_id", default="")
 
 def begin(scope: Scope) -> str:
     """The id of this request: its caller's, if that may be logged, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-    request_id = given.decode() if ALLOWED.fullmatch(given) else identifiers.new().hex
+    given = headers.only(scope, HEADER)
+    request_id = given.decode() if given and ALLOWED.fullmatch(given) else identifiers.digits()
     _current.set(request_id)
     # Bound until the next request begins, not cleared at the end: a defect is logged further out.
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
+    log.bind(request_id=request_id)
     return request_id
 
 

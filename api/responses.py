@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.errors import MEDIA_TYPE, TABLE
+from api.errors import MEDIA_TYPE
+from api.problems import TABLE
 from domain.errors import DatabaseUnavailable, Forbidden, Overloaded, Refusal, Unauthenticated
 
 Responses = dict[int | str, dict[str, Any]]

@@ -7,7 +7,9 @@ class StreamFigures:
     """`encoded` against `sent` shows that an event is made into bytes once, however many clients get it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.open = Gauge("botfarm_event_streams_open", "Event streams that are open", registry=registry)
+        self.open = Gauge(
+            "botfarm_event_streams_open", "Event streams that are open", registry=registry, multiprocess_mode="livesum"
+        )
         self.dropped = Counter(
             "botfarm_event_streams_dropped_total",
             "Event streams ended because the client read too slowly",

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 
 from starlette.types import Scope
 
+from api import headers
+
 FORM = re.compile(
     rb"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
     rb"(?P<more>-[\x21-\x7e]*)?"
@@ -19,8 +21,8 @@ _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 def note(scope: Scope) -> None:
     """Remember the trace of this call, or that it has none."""
-    given = [value for name, value in scope["headers"] if name == b"traceparent"]
-    _current.set(parse(given[0]) if len(given) == 1 else None)
+    given = headers.only(scope, b"traceparent")
+    _current.set(None if given is None else parse(given))
 
 
 def current() -> str | None:

@@ -12,8 +12,6 @@ from api.timestamps import Timestamp
 from domain.webhooks import Delivery, Webhook
 
 URL_MOST = 2_048
-DAY_SECONDS = 86_400
-WEEK_SECONDS = 7 * DAY_SECONDS
 
 
 def _plain(url: HttpUrl) -> str:
@@ -69,12 +67,6 @@ class WebhookPatch(Input):
 
 class ResumeIn(Input):
     after: Cursor | None = None
-
-
-class RotateIn(Input):
-    overlap_seconds: Annotated[
-        int, Field(strict=True, ge=0, le=WEEK_SECONDS, description="So long the old one is good too")
-    ] = DAY_SECONDS
 
 
 class WebhooksQuery(Input):

@@ -20,37 +20,40 @@ from redis.retry import Retry
 from domain import log
 
 LIFE_SECONDS = 2.0
+FRESH_MS = 1_000
 TIMEOUT_SECONDS = 0.1
 BREAK_SECONDS = 1.0
 
-# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. The time of writing lets a reader count down
-# without its clock. One call for many, because a command costs this side of the connection more than Redis. The type
-# is asked first: an error over one key would leave the others unwritten.
+# An entry is `<lock_version>:<ms at which it was written>:<JSON>`: the time lets a reader count down without its clock.
+# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. One call for many, because a command costs this
+# side of the connection more than Redis. A key of another type is counted and left: an error would leave the others
+# unwritten. What is there already of the same version is left as well while it is fresh: it was written by the API,
+# and a worker now has the same news.
 PUT = """
 local now = redis.call('TIME')
-local at = now[1] * 1000 + math.floor(now[2] / 1000)
+local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 local odd = 0
 for i, key in ipairs(KEYS) do
     local version, life, body = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
-    local kind = redis.call('TYPE', key).ok
-    if kind ~= 'none' and kind ~= 'hash' then
+    local held = redis.pcall('GET', key)
+    if type(held) == 'table' then
         odd = odd + 1
     else
-        local held = tonumber(redis.call('HGET', key, 'version') or 0) or 0
-        if held <= tonumber(version) then
-            redis.call('HSET', key, 'version', version, 'json', body, 'at', at)
-            redis.call('PEXPIRE', key, life)
+        local known, since = (held or ''):match('^(%d+):(%d+):')
+        local ahead = (tonumber(known) or 0) - tonumber(version)
+        if ahead < 0 or (ahead == 0 and math.abs(at - (since or 0)) > FRESH_MS) then
+            redis.call('SET', key, version .. ':' .. at .. ':' .. body, 'PX', life)
         end
     end
 end
 return odd
-"""
+""".replace("FRESH_MS", str(FRESH_MS))
 
 GET = """
-local entry = redis.call('HMGET', KEYS[1], 'json', 'at')
-if not entry[1] then return false end
+local at, body = (redis.call('GET', KEYS[1]) or ''):match('^%d+:(%d+):(.*)$')
+if not at then return false end
 local now = redis.call('TIME')
-return {entry[1], now[1] * 1000 + math.floor(now[2] / 1000) - entry[2]}
+return {body, now[1] * 1000 + math.floor(now[2] / 1000) - at}
 """
 
 T = TypeVar("T")

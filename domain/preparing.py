@@ -132,4 +132,6 @@ def _element(value: Any) -> str:  # noqa: ANN401  -- whatever a parameter may be
     if value is None:
         return "NULL"
     text = str(value)
-    return '"' + UNQUOTED.sub(r"\\\g<0>", text) + '"'
+    if UNQUOTED.search(text) is not None:
+        text = UNQUOTED.sub(r"\\\g<0>", text)
+    return f'"{text}"'

@@ -14,6 +14,13 @@ WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()
 ORDER BY xact_start LIMIT 1
 """)
 
+# Postgres 16 keeps some more, for roles that have been granted them.
+MOST = text("""
+SELECT current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true)::int, 0)
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
@@ -26,3 +33,8 @@ def oldest_transaction(conn: Connection) -> Transaction | None:
     """The transaction of somebody else that has been open for longest."""
     row = conn.execute(OLDEST).one_or_none()
     return None if row is None else Transaction(row.pid, row.application_name, row.seconds)
+
+
+def most(conn: Connection) -> int:
+    """How many connections the server gives to everybody together."""
+    return int(conn.execute(MOST).scalar_one())

@@ -1,6 +1,7 @@
 """What an operator may set, read from the environment once, at the edges."""
 
 import ipaddress
+import os
 import re
 from datetime import timedelta
 from functools import cached_property
@@ -23,7 +24,18 @@ from domain.setting_files import SECRETS_FOLDER, FilesSource
 
 DEFAULT_DATABASE_URL = "postgresql+psycopg2://postgres:postgres@127.0.0.1:5432/botfarm"
 ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
+USUAL_WORKERS_MOST = 8
 POSTGRES_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg2"}
+
+
+def usual_workers() -> int:
+    """One API process for each core that this one may use, but 8 at most.
+
+    Each has database connections of its own (`api.pool_sizes`), and servers have 100 unless they are told otherwise. A
+    number that somebody sets is taken as it is.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, USUAL_WORKERS_MOST)
 
 
 class Settings(BaseSettings):
@@ -43,6 +55,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     auth: Literal["off", "keys"] | None = None
+    api_workers: Annotated[int, Field(ge=1, le=64, default_factory=usual_workers)]
 
     worker_host: str = "127.0.0.1"
     worker_port: Annotated[int, Field(ge=0, le=65_535)] = 9100

@@ -22,7 +22,7 @@ DATABASE = "botfarm"
 SETTINGS = {
     "listen_addresses": ports.LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": "300",  # enough for eight API processes with the usual pools, and the worker
     "shared_buffers": "128MB",
     "fsync": "on",
     "synchronous_commit": "on",

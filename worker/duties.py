@@ -39,13 +39,13 @@ class Duties:
     events_keep: timedelta
     events_keep_count: int
 
-    def sequence(self) -> bool:
-        """Number what was committed. True when something was, and there may be more."""
-        return self.relay.sequence() > 0
+    def sequence(self) -> int:
+        """Number a batch of what was committed; how many changes."""
+        return self.relay.sequence()
 
-    def publish(self) -> bool:
-        """Put the next batch on the stream. True when something was, and there may be more."""
-        return self.relay.publish() > 0
+    def publish(self) -> int:
+        """Put the next batch on the stream; how many events."""
+        return self.relay.publish()
 
     def expire(self) -> bool:
         """Tidy away some lapsed locks. True when there may be more."""
@@ -122,7 +122,14 @@ def open_duties(
     stream = Stream(redis_url, prefix=redis_prefix)
     cache = Cache(redis_url, prefix=redis_prefix)
     relay = Relay(
-        db.engine(database_url, pool_size=3, patience_seconds=PATIENCE_SECONDS, name="botfarm-relay", prepare=True),
+        db.engine(
+            database_url,
+            pool_size=3,
+            patience_seconds=PATIENCE_SECONDS,
+            name="botfarm-relay",
+            pre_ping=False,
+            prepare=True,
+        ),
         stream,
         keep_count=stream_keep_count,
         published=lambda batch: sightings.tell(cache, batch),

@@ -1,5 +1,6 @@
 """Loops: threads that do a duty again and again, survive its failures, and tell when they are at work."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ from redis.exceptions import RedisError
 from domain import db, log
 from worker import metrics
 from worker.duties import Duties
+from worker.relay import BATCH
 
 POLL_SECONDS = 0.05
+GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they go together
 SWEEP_SECONDS = 0.25
 LINE_SECONDS = 1.0
 RETENTION_SECONDS = 60.0
@@ -25,19 +28,16 @@ log_ = log.get(__name__)
 
 
 class Loop:
-    """Does `work` every `pause_seconds`, and again at once while it returns True.
+    """Does `work`, which returns the seconds after which to do it again, unless it is kicked before.
 
     A failure is logged and followed by a pause that doubles from 0.1 s to 2 s. `beat` is called once a second, by this
     very thread and never while the last turn has failed: a heartbeat says that the work goes on.
     """
 
-    def __init__(
-        self, name: str, *, work: Callable[[], bool], pause_seconds: float, beat: Callable[[str], None]
-    ) -> None:
+    def __init__(self, name: str, *, work: Callable[[], float], beat: Callable[[str], None]) -> None:
         self.name = name
         self._work = work
         self._beat = beat
-        self._pause_seconds = pause_seconds
         self._due = 0.0
         self._beat_due = 0.0
         self._failures = 0
@@ -81,8 +81,11 @@ class Loop:
     def _turn(self) -> float:
         """Work when it is time to; the seconds until there is something to do again."""
         if time.monotonic() >= self._due:
-            more = self._work()
-            self._due = time.monotonic() + (0 if more else self._pause_seconds)
+            self._due, pause = math.inf, 0.0  # a kick meanwhile sets it to now
+            try:
+                pause = self._work()
+            finally:
+                self._due = min(self._due, time.monotonic() + pause)
         if time.monotonic() >= self._beat_due:
             self._beat(self.name)
             self._beat_due = time.monotonic() + BEAT_SECONDS
@@ -137,25 +140,40 @@ def loops_of(
     `scheduling`, when given, is that of webhooks, `resealing` that of what older keys have sealed.
     """
 
-    def sequence() -> bool:
-        more = duties.sequence()
-        if more:
+    def sequence() -> float:
+        moved = duties.sequence()
+        if moved:
             publishing.kick()
             for loop in webhooks:
                 loop.kick()
-        return more
+        return _after(moved)
 
-    publishing = Loop("publishing", work=duties.publish, pause_seconds=POLL_SECONDS, beat=duties.beat)
-    webhooks = [Loop("webhooks", work=scheduling, pause_seconds=POLL_SECONDS, beat=duties.beat)] if scheduling else []
-    reseal = [Loop("resealing", work=resealing, pause_seconds=RESEAL_SECONDS, beat=duties.beat)] if resealing else []
+    def loop(name: str, work: Callable[[], float]) -> Loop:
+        return Loop(name, work=work, beat=duties.beat)
+
+    publishing = loop("publishing", lambda: _after(duties.publish()))
+    webhooks = [loop("webhooks", every(POLL_SECONDS, scheduling))] if scheduling else []
+    reseal = [loop("resealing", every(RESEAL_SECONDS, resealing))] if resealing else []
     return Loops(
         [
-            Loop("sequencing", work=sequence, pause_seconds=POLL_SECONDS, beat=duties.beat),
+            loop("sequencing", sequence),
             publishing,
-            Loop("expiry", work=duties.expire, pause_seconds=SWEEP_SECONDS, beat=duties.beat),
-            Loop("line", work=duties.sweep_line, pause_seconds=LINE_SECONDS, beat=duties.beat),
-            Loop("retention", work=duties.retain, pause_seconds=RETENTION_SECONDS, beat=duties.beat),
+            loop("expiry", every(SWEEP_SECONDS, duties.expire)),
+            loop("line", every(LINE_SECONDS, duties.sweep_line)),
+            loop("retention", every(RETENTION_SECONDS, duties.retain)),
             *webhooks,
             *reseal,
         ]
     )
+
+
+def every(seconds: float, work: Callable[[], bool]) -> Callable[[], float]:
+    """Work that is done every so often, and again at once while it returns True."""
+    return lambda: 0.0 if work() else seconds
+
+
+def _after(moved: int) -> float:
+    """When to move events again. A full batch was not all; for what comes after any other it is worth waiting."""
+    if moved >= BATCH:
+        return 0.0
+    return GATHER_SECONDS if moved else POLL_SECONDS

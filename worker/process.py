@@ -10,9 +10,8 @@ from types import FrameType
 
 import dramatiq
 
-from domain import log
+from domain import lifeline, log
 from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
-from worker import lifeline
 from worker.deliveries import Tip
 from worker.loops import Loops
 

@@ -3,7 +3,6 @@
 While a rotation overlaps there is a signature of each secret, and a receiver is content with the one it can verify.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -13,11 +12,10 @@ from domain import events
 from domain.events import Event
 
 MEDIA_TYPE = "application/cloudevents+json"
-ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def body(event: Event) -> str:
-    return ENCODER.encode(events.cloudevent(event))
+    return events.as_json(event)
 
 
 def headers(event: Event, *, content: str, secrets: Sequence[str], moment: datetime) -> Mapping[str, str]:

@@ -24,7 +24,6 @@ TIMEOUT_SECONDS = 2.0
 FIELD = b"e"
 BLANK = "0-0"
 START = Cursor(0, 0)  # the end of a stream that holds nothing
-ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 LOOK_BACK = 500  # foreign entries removed at a time
 
 # Scripts say XINFO's fields by name: their number and order differ between Redis 6.2, 7, 8 and Valkey. `0-1` is as
@@ -194,7 +193,7 @@ class Stream:
 
 def payload(event: Event) -> str:
     """The event as the one field of its entry holds it."""
-    return ENCODER.encode(events.cloudevent(event))
+    return events.as_json(event)
 
 
 def _end(found: Sequence[Any]) -> End:

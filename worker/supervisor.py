@@ -1,7 +1,10 @@
 """The supervisor: starts the worker processes, starts dead ones again, reports on them, and ends with them."""
 
+import functools
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,10 +12,10 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 from sqlalchemy import Engine
 
-from domain import db, log, schema
+from domain import db, lifeline, log, schema
+from domain.children import Child
 from domain.settings import Settings
-from worker import lifeline, probes
-from worker.children import Child
+from worker import probes
 from worker.probes import PATIENCE_SECONDS, Probe
 from worker.process import Signals
 from worker.reporting import Port, Processes, Report
@@ -51,8 +54,8 @@ class Supervisor:
         self._port = Port(settings.worker_host, settings.worker_port, report=report, counters=counters)
         # Held for life: when it closes, however this process ends, the children end.
         reading, self._lifeline = lifeline.make()
-        environment = {"PROMETHEUS_MULTIPROC_DIR": counters}
-        self._children = [Child(lifeline=reading, environment=environment) for _ in range(settings.worker_processes)]
+        launch = functools.partial(_launch, reading=reading, counters=counters)
+        self._children = [Child(program="worker", launch=launch) for _ in range(settings.worker_processes)]
         self._starts = 0
 
     def run(self) -> int:
@@ -102,6 +105,15 @@ class Supervisor:
             new = self._ready_file.with_name(self._ready_file.name + ".new")
             new.write_text(json.dumps({"url": self._port.url, "pids": self._pids()}), encoding="utf-8")
             new.replace(self._ready_file)
+
+
+def _launch(*, reading: int, counters: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603  -- a program of ours
+        [sys.executable, "-m", "worker.process", str(reading)],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": counters},
+        pass_fds=(reading,),
+    )
 
 
 def probe_engine(settings: Settings) -> Engine:

@@ -1,15 +1,13 @@
 """The feed of events over HTTP: in pages, and as a stream."""
 
-import json
 import time
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api import event_streams, responses
+from api import event_streams, pages, responses
 from api.frames import CURSOR_TYPE
 from api.inputs import EventsQuery, StreamQuery
 from api.paths import BASE
@@ -47,14 +45,12 @@ async def read(
     query: Annotated[EventsQuery, Query()], request: Request, services: Provided, caller: Listener
 ) -> Response:
     page = await _page(services, query, caller=caller)
-    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
-    onward = urlencode([*parameters, ("after", str(page.looked))])
     headers = {
         "X-Cursor": str(page.looked),
         "X-Caught-Up": "true" if page.caught_up else "false",
-        "Link": f'<{request.url.path}?{onward}>; rel="next"',
+        "Link": pages.link(request, after=page.looked),
     }
-    body = json.dumps([events.cloudevent(event) for event in page.events], separators=(",", ":"))
+    body = f"[{','.join(map(events.as_json, page.events))}]"
     return Response(body, media_type=MEDIA_TYPE, headers=headers)
 
 

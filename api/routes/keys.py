@@ -1,18 +1,16 @@
 """API keys: made, rotated and revoked by admins; and what one's own may do."""
 
-from datetime import timedelta
 from typing import Annotated
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import audits, responses
+from api import audits, pages, responses
+from api.inputs import RotateIn
 from api.key_forms import KeyIn, KeyOut, KeysQuery, SecretKeyOut, WhoamiOut
 from api.paths import BASE
 from api.principals import Admin, Anybody
 from api.services import Provided
-from api.webhook_forms import RotateIn
 from domain import keys
 from domain.errors import KeyNameTaken, KeyNotFound
 from domain.keys import NewKey
@@ -54,8 +52,7 @@ async def find(
 ) -> list[KeyOut]:
     found = await services.database.run(keys.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
-        onward = urlencode({"limit": query.limit, "after": str(found[-1].id)})
-        response.headers["Link"] = f'<{request.url.path}?{onward}>; rel="next"'
+        response.headers["Link"] = pages.link(request, after=found[-1].id)
     return [KeyOut.of(key) for key in found]
 
 
@@ -84,7 +81,7 @@ async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
 async def rotate(
     key_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
 ) -> SecretKeyOut:
-    overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
+    overlap = (body or RotateIn()).overlap
     key, secret = await services.database.run(keys.rotate, key_id=key_id, overlap=overlap, projects=caller.projects)
     audits.note(services.metrics, who=caller.name, what="key.rotate", on=key_id)
     response.headers["Cache-Control"] = "no-store"

@@ -27,6 +27,8 @@ from domain.errors import (
 )
 from domain.locks import Acquire, Release, Renew
 
+ANY_ACQUIRE, ANY_RELEASE = AcquireIn(), ReleaseIn()  # what an empty body says; made once
+
 router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 
 
@@ -55,7 +57,7 @@ async def acquire(
     response: Response,
     body: AcquireIn | None = None,
 ) -> AcquiredOut:
-    wish = body or AcquireIn()
+    wish = body or ANY_ACQUIRE
     wanted = Acquire(
         user_id=user_id,
         lease_id=wish.lease_id or identifiers.new(),
@@ -108,7 +110,7 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker
 )
 @hot.route
 async def release(user_id: UUID, services: Provided, caller: Locker, body: ReleaseIn | None = None) -> ReleasedOut:
-    wish = body or ReleaseIn()
+    wish = body or ANY_RELEASE
     if wish.force:
         caller.demand("admin")
     request = Release(

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from api import audits, errors, responses, traces
+from api import audits, errors, pages, responses, traces
 from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
 from api.outputs import BatchOut, UserOut
 from api.paths import BASE
@@ -88,7 +87,7 @@ async def find(
         return []
     page = await services.database.run(users.find, by=_filter(query, caller), limit=query.limit, after=query.after)
     if page.next_cursor is not None:
-        response.headers["Link"] = _next(request, after=page.next_cursor)
+        response.headers["Link"] = pages.link(request, after=page.next_cursor)
     return [UserOut.of(user) for user in page.users]
 
 
@@ -166,7 +165,7 @@ async def history(
         events.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
     )
     if len(found) == query.limit:
-        response.headers["Link"] = _next(request, after=str(found[-1].cursor))
+        response.headers["Link"] = pages.link(request, after=found[-1].cursor)
     return [_told(event) for event in found]
 
 
@@ -208,9 +207,3 @@ def _filter(query: UsersQuery, caller: Principal) -> users.Filter:
 def _contradictory(labels: Sequence[str]) -> bool:
     """Whether one key is asked to have two values: the filters AND, and nobody has both."""
     return len(set(labels)) > len({label.split(":", 1)[0] for label in labels})
-
-
-def _next(request: Request, *, after: str) -> str:
-    """RFC 8288: the same question, from where this page ends. Relative, for a proxy may have changed the host."""
-    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
-    return f'<{request.url.path}?{urlencode([*parameters, ("after", after)])}>; rel="next"'

@@ -1,13 +1,12 @@
 """Webhooks: receivers that are sent the events; a worker sends them."""
 
-from datetime import timedelta
 from typing import Annotated
-from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api import audits, responses
+from api import audits, pages, responses
+from api.inputs import RotateIn
 from api.paths import BASE
 from api.principals import Admin, Principal
 from api.services import Provided, Services
@@ -15,7 +14,6 @@ from api.webhook_forms import (
     DeliveriesQuery,
     DeliveryOut,
     ResumeIn,
-    RotateIn,
     SecretWebhookOut,
     WebhookIn,
     WebhookOut,
@@ -68,7 +66,7 @@ async def find(
 ) -> list[WebhookOut]:
     found = await services.database.run(webhooks.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
-        response.headers["Link"] = _next(request, after=found[-1].id)
+        response.headers["Link"] = pages.link(request, after=found[-1].id)
     return [WebhookOut.of(webhook) for webhook in found]
 
 
@@ -126,7 +124,7 @@ async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: Resu
 async def rotate_secret(
     webhook_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
 ) -> SecretWebhookOut:
-    overlap = timedelta(seconds=(body or RotateIn()).overlap_seconds)
+    overlap = (body or RotateIn()).overlap
     webhook, secret = await services.database.run(
         webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap, projects=caller.projects
     )
@@ -156,7 +154,7 @@ async def deliveries(
         projects=caller.projects,
     )
     if len(found) == query.limit:
-        response.headers["Link"] = _next(request, after=found[-1].id)
+        response.headers["Link"] = pages.link(request, after=found[-1].id)
     return [DeliveryOut.of(delivery) for delivery in found]
 
 
@@ -183,8 +181,3 @@ def _require_public(services: Services, url: str) -> None:
     """What a URL says by itself is refused at once; what its name stands for is judged at every connection."""
     if addresses.named_privately(host(url), allowed=services.webhook_networks):
         raise AddressForbidden(host(url))
-
-
-def _next(request: Request, *, after: object) -> str:
-    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "after"]
-    return f'<{request.url.path}?{urlencode([*parameters, ("after", str(after))])}>; rel="next"'

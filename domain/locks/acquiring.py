@@ -55,7 +55,7 @@ WITH RECURSIVE req AS MATERIALIZED (
         %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK}, {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS},
-verdict AS MATERIALIZED (
+judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
             WHEN {steps.INVISIBLE} THEN 'user-not-found'
@@ -68,8 +68,8 @@ verdict AS MATERIALIZED (
             ELSE 'granted'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), winner AS MATERIALIZED (
-    SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'granted' ORDER BY id, n
+), {steps.verdict(decision="granted")}, winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), {steps.GRANTED}, settled AS (
     SELECT v.*, CASE
         WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
@@ -100,7 +100,7 @@ def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
         "lease_ids": [str(r.lease_id) for r in requests],
         "principals": [r.principal for r in requests],
         "owners": [r.owner for r in requests],
-        "metadata": [json.dumps(dict(r.metadata)) for r in requests],
+        "metadata": [json.dumps(dict(r.metadata)) if r.metadata else "{}" for r in requests],
         "ttls": [r.ttl.total_seconds() for r in requests],
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
         "projects": [steps.projects_array(r.projects) for r in requests],

@@ -47,7 +47,7 @@ WITH req AS MATERIALIZED (
         %(projects)s::text[], %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, reason, note, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK},
-verdict AS MATERIALIZED (
+judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
             WHEN {steps.INVISIBLE} THEN 'user-not-found'
@@ -60,8 +60,8 @@ verdict AS MATERIALIZED (
             ELSE 'not-lock-holder'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), winner AS MATERIALIZED (
-    SELECT DISTINCT ON (id) * FROM verdict WHERE decision = 'released' ORDER BY id, n
+), {steps.verdict(decision="released")}, winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), freed AS (
     UPDATE users u SET
         {steps.FREE}, {steps.REMEMBER_LEASE},

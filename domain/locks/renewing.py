@@ -47,7 +47,7 @@ WITH req AS MATERIALIZED (
         %(cooldowns)s::float8[], %(lifetimes)s::float8[], %(projects)s::text[], %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, ttl, cooldown, lifetime_max, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK},
-verdict AS MATERIALIZED (
+judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
             WHEN {steps.INVISIBLE} THEN 'user-not-found'
@@ -57,8 +57,8 @@ verdict AS MATERIALIZED (
             ELSE 'renewed'
         END AS outcome, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), winner AS MATERIALIZED (
-    SELECT DISTINCT ON (id) * FROM verdict WHERE outcome = 'renewed' ORDER BY id, n DESC
+), {steps.verdict(outcome="renewed")}, winner AS MATERIALIZED (
+    SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n DESC
 ), renewed AS (
     UPDATE users u SET
         lock_expires_at = w.now + make_interval(secs => w.ttl),

@@ -30,12 +30,13 @@ class Detach:
     """The call of this request at `home` has stopped waiting; its place is kept for a while.
 
     `gone` when nobody is there to be answered: then a grant of the last moment is taken back, unless the call that
-    it was made to is one at another home.
+    it was made to is one at another home. `for_good` when it may not come back either: then no place is kept for it.
     """
 
     ask: Ask
     home: UUID
     gone: bool = False
+    for_good: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]
         row = opened.get(call.ask.key)
         if row is not None and asking.reused(call.ask, row):  # another's place, or another's grant
             del opened[call.ask.key]
-        elif call.gone and row is not None and row.granted and row.home == call.home and not row.claimed:
+        elif row is not None and _is_unwanted(call, row):
             cancel(conn, [Cancel(call.ask.key)])
             del opened[call.ask.key]
     outcomes = _given(conn, opened)
@@ -253,6 +254,12 @@ def _given(conn: Connection, opened: dict[Key, Opened]) -> dict[Key, Granted | R
     asking.claim(conn, granted.values())
     given = asking.repeated(conn, granted.values())
     return {key: given[request] for key, request in granted.items()}
+
+
+def _is_unwanted(call: Detach, row: Opened) -> bool:
+    """Whether a request, or what it was granted, is to end with its call: nobody else has asked for it since."""
+    ends = call.for_good or (call.gone and row.granted)
+    return ends and row.home == call.home and not row.claimed
 
 
 def _kept(ask: Ask, opened: Mapping[Key, Opened], positions: Mapping[int, int]) -> Refusal:

@@ -1,5 +1,6 @@
 """Farms to test from the outside, and servers of one's own to mistreat."""
 
+import contextlib
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from domain import db, schema, sealing
 from domain.settings import Settings
 from standalone import places
 from standalone.postgres import Postgres
-from tests.api.farms import Farm, farming
+from tests.api.farms import Crowded, Farm, farming
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess
 from tests.secrets import watching
@@ -75,6 +76,17 @@ def served(settings: Settings) -> Iterator[Farm]:
     """A farm of this test alone, empty at first."""
     with farming(settings) as farm:
         yield farm
+
+
+@pytest.fixture
+def crowded(settings: Settings) -> Iterator[Crowded]:
+    """A farm with settings of the test's choice."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**changes: object) -> Farm:
+            return stack.enter_context(farming(settings.model_copy(update=changes)))
+
+        yield make
 
 
 @pytest.fixture

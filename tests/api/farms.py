@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 from sqlalchemy import Engine, Row, text
 
+from api.front import App
 from api.main import create_app
 from domain import db, outbox, requests
 from domain.settings import Settings
@@ -54,7 +54,7 @@ class Farm:
     A test that spoils its database, or leaves it out of reach, says so by `spoilt`.
     """
 
-    app: FastAPI
+    app: App
     settings: Settings
     client: httpx.Client
     engine: Engine
@@ -159,6 +159,9 @@ class Farm:
     def _changes(self, user_id: str) -> Sequence[Row[Any]]:
         with self.engine.begin() as conn:
             return conn.execute(text(CHANGES), {"user_id": user_id}).all()
+
+
+Crowded = Callable[..., Farm]
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ def logging_to(stream: Stream) -> Iterator[Stream]:
         logging.root.setLevel(level)
         structlog.configure(**configured)
         log._Writer.stream = None
+        log.Routine.short_cut = False
 
 
 def lines(text: str) -> list[dict[str, Any]]:

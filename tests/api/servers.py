@@ -58,6 +58,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "BOTFARM_REDIS_PREFIX": settings.redis_prefix,
         "BOTFARM_SECRET_KEYS_FILE": settings.secret_keys_file or "",
         "BOTFARM_PORT": str(settings.port),
+        "BOTFARM_API_WORKERS": "1",  # most of what is tested is one process's doing, whatever machine this is
         "BOTFARM_AUTH": "off",  # said, for the tests' database may have a default password elsewhere
     }
 

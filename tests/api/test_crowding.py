@@ -1,34 +1,20 @@
-"""How much a process takes on at once, and how often one caller may call it."""
+"""How much a process takes on at once."""
 
 import contextlib
 import resource
 import select
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from api.limits import Limits, rate_of
-from domain.settings import Settings
-from tests.api.farms import EVENTS, LINE, USERS, Farm, farming
+from api.limits import Limits
+from tests.api.farms import EVENTS, LINE, USERS, Crowded, Farm
 from tests.api.listeners import listening
 from tests.api.servers import ApiProcess, eventually
-
-Crowded = Callable[..., Farm]
-
-
-@pytest.fixture
-def crowded(settings: Settings) -> Iterator[Crowded]:
-    """A farm with settings of the test's choice."""
-    with contextlib.ExitStack() as stack:
-
-        def make(**changes: object) -> Farm:
-            return stack.enter_context(farming(settings.model_copy(update=changes)))
-
-        yield make
 
 
 def check_overloaded(answer: httpx.Response) -> None:
@@ -38,9 +24,9 @@ def check_overloaded(answer: httpx.Response) -> None:
 
 
 def open_calls(farm: Farm) -> int:
-    layer: Any = farm.app.middleware_stack
+    layer: Any = farm.app.front
     while not isinstance(layer, Limits):
-        layer = layer._app if hasattr(layer, "_app") else layer.app
+        layer = layer._app
     return layer.open
 
 
@@ -71,62 +57,6 @@ def test_streams_take_no_more_than_half_of_the_places(crowded: Crowded) -> None:
     check_overloaded(third)
     assert other.status_code == 200
     assert eventually(lambda: open_calls(farm) == 0)  # also those who hang up give their place back
-
-
-def test_a_caller_beyond_its_rate_is_told_when_to_come_back(crowded: Crowded) -> None:
-    farm = crowded(rate_limit="5/minute")
-
-    answers = [farm.client.get(f"{USERS}/") for _ in range(7)]
-    hot = farm.client.post(f"{USERS}/acquire_lock", json={})
-
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
-    for refused in (answers[-1], hot):
-        assert refused.status_code == 429
-        assert refused.json()["type"] == "urn:botfarm:problem:rate-limited"
-        assert 1 <= int(refused.headers["Retry-After"]) <= 60
-        assert refused.headers["X-Request-ID"]
-    assert farm.client.get("/health").status_code == 200
-    assert farm.client.get("/metrics").text.count('status="429"') == 2  # by route: unknown for both methods
-
-
-def test_a_rate_comes_anew_with_its_window(crowded: Crowded) -> None:
-    farm = crowded(rate_limit="2/second")
-
-    assert eventually(lambda: farm.client.get(f"{USERS}/").status_code == 429)
-    assert eventually(lambda: farm.client.get(f"{USERS}/").status_code == 200, seconds=3)
-
-
-def test_without_keys_a_made_up_key_is_no_way_round_the_rate(crowded: Crowded) -> None:
-    farm = crowded(rate_limit="3/minute")
-
-    codes = [
-        farm.client.get(f"{USERS}/", headers={"Authorization": f"Bearer made-up-{n}"}).status_code for n in range(5)
-    ]
-
-    assert codes == [200] * 3 + [429] * 2
-
-
-def test_with_keys_each_has_a_rate_of_its_own(crowded: Crowded) -> None:
-    farm = crowded(rate_limit="3/minute", auth="keys")
-
-    def called(key: str) -> bool:
-        """Whatever else becomes of the call: it was not one too many."""
-        return farm.client.get(f"{USERS}/", headers={"Authorization": f"Bearer {key}"}).status_code != 429
-
-    assert [called("one") for _ in range(5)] == [True] * 3 + [False] * 2
-    assert called("other")
-
-
-def test_without_a_rate_nobody_is_counted(farm: Farm) -> None:
-    codes = {farm.client.get("/openapi.json").status_code for _ in range(50)}
-
-    assert codes == {200}
-
-
-@pytest.mark.parametrize("text", ["often", "600", "0/second", "/second", "-1/second", "600/fortnight"])
-def test_a_rate_that_is_none_is_told_by_its_setting(text: str) -> None:
-    with pytest.raises(ValueError, match="BOTFARM_RATE_LIMIT"):
-        rate_of(text)
 
 
 @contextlib.contextmanager

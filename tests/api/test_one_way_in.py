@@ -17,7 +17,7 @@ from tests.api.servers import SOURCES
 ROOMS = ("api", "domain", "worker", "standalone")
 GATE, ENTRY = "api/gate.py:_authorization", "api/identities.py:Identities.identify"
 # They say the header's name too: one to tell callers apart by a hash of what it holds, one to let browsers send it.
-BESIDE = {"api/limits.py:Rate._caller", "api/main.py:create_app"}
+BESIDE = {"api/limits.py:Rate._key", "api/main.py:_layers"}
 # Where a column that holds a hash may be named: where keys are made and rotated, where they are recognised, the table.
 HASH_FOLDERS = ("domain/keys/", "domain/tables.py", "domain/migrations/")
 

@@ -22,33 +22,38 @@ HELD = {
 }
 
 
-def hash_of(body: object, *, version: object = 10**15) -> Poison:
+def now() -> int:
+    return int(time.time() * 1_000)
+
+
+def text_of(body: object, *, version: object = 10**15, at: Callable[[], object] = now) -> Poison:
     """An entry as the cache writes them, of just now."""
-    text = body if isinstance(body, bytes) else json.dumps(body)
+    told = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def write(shelf: "redis.Redis", name: str) -> object:
-        return shelf.hset(name, mapping={"version": str(version), "json": text, "at": str(int(time.time() * 1_000))})
+        return shelf.set(name, f"{version}:{at()}:".encode() + told)
 
     return write
 
 
 def entry(lock: object, *, version: object = 10**15) -> Poison:
-    return hash_of({"lock_version": version, "lock": lock}, version=version)
+    return text_of({"lock_version": version, "lock": lock}, version=version)
 
 
 POISONS: dict[str, Poison] = {
     "a string": lambda shelf, name: shelf.set(name, "locked"),
     "a list": lambda shelf, name: shelf.rpush(name, "json", "at"),
-    "an empty field": lambda shelf, name: shelf.hset(name, "json", ""),
-    "no time": lambda shelf, name: shelf.hset(name, "json", json.dumps({"lock_version": 1, "lock": None})),
-    "a time that is none": lambda shelf, name: shelf.hset(name, mapping={"json": "{}", "at": "yesterday"}),
+    "a hash": lambda shelf, name: shelf.hset(name, "json", "{}"),
+    "nothing": text_of(b""),
+    "no time": text_of({"lock_version": 1, "lock": None}, at=lambda: ""),
+    "a time that is none": text_of({"lock_version": 1, "lock": None}, at=lambda: "yesterday"),
     "a version that is none": entry(None, version="newest"),
-    "random bytes": hash_of(b"\x80\xff\x00\x17random"),
-    "no JSON": hash_of(b"{"),
-    "a JSON list": hash_of([1, 2]),
-    "null": hash_of(None),
-    "no lock": hash_of({"lock_version": 1}),
-    "no version": hash_of({"lock": None}),
+    "random bytes": text_of(b"\x80\xff\x00\x17random"),
+    "no JSON": text_of(b"{"),
+    "a JSON list": text_of([1, 2]),
+    "null": text_of(None),
+    "no lock": text_of({"lock_version": 1}),
+    "no version": text_of({"lock": None}),
     "a lock that is text": entry("held"),
     "a lock that is a number": entry(7),
     "a lock that is a list": entry(["ttl_seconds"]),
@@ -61,9 +66,8 @@ POISONS: dict[str, Poison] = {
     "a lock with a time that is none": entry({**HELD, "expires_at": "tomorrow"}),
     "free, of a far version": entry(None),
     "held by nobody real, of a far version": entry(HELD),
-    "of the far future": lambda shelf, name: shelf.hset(
-        name, mapping={"version": "1", "json": json.dumps({"lock_version": 1, "lock": None}), "at": "1" + "0" * 17}
-    ),
+    "of the far future": text_of({"lock_version": 1, "lock": None}, version=1, at=lambda: 10**17),
+    "a million digits": text_of({"lock_version": 1, "lock": None}, version="9" * 1_000_000, at=lambda: "9" * 1_000),
 }
 poisoned = pytest.mark.parametrize("poison", POISONS.values(), ids=POISONS)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.errors import TABLE, Problem, document
+from api.errors import document
+from api.problems import TABLE, Problem
 from domain import errors
 from domain.errors import Refusal
 from tests.api.farms import NOBODY, USERS, Farm

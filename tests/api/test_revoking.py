@@ -115,25 +115,6 @@ def test_a_long_poll_whose_key_is_revoked_meanwhile_gives_nothing_out(guarded: F
     assert answer.status_code == 401
 
 
-def test_a_call_in_line_whose_key_is_revoked_meanwhile_is_granted_nothing(guarded: Farm) -> None:
-    root, key = new_key(guarded, "root", "admin"), new_key(guarded, "waiter", "lock")
-    with bearing(guarded, root) as admin, bearing(guarded, key) as client:
-        user_id = admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex, "password": "s3cret"}).json()["id"]
-        path = f"{USERS}/{user_id}"
-        lease = admin.post(f"{path}/acquire_lock").json()["lease_id"]
-        waiting = guarded.callers.submit(client.post, f"{path}/acquire_lock", json={"wait_seconds": 30})
-        time.sleep(0.5)
-        revoke(guarded, "waiter")
-        answer = waiting.result(EFFECTIVE_SECONDS)
-        admin.post(f"{path}/release_lock", json={"lease_id": lease})
-        time.sleep(0.5)
-        after = admin.get(path).json()
-
-    assert answer.status_code == 409
-    assert "s3cret" not in answer.text
-    assert after["lock"] is None
-
-
 def test_while_postgres_is_away_a_known_key_is_503_and_not_401(own_postgres: Postgres, settings: Settings) -> None:
     guarding = settings.model_copy(update={"auth": "keys", "database_url": own_postgres.url()})
     with farming(guarding) as farm:

@@ -1,6 +1,7 @@
 """Who hears of what, and what becomes of those who do not listen."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,7 +36,9 @@ def event(seq: int = 1, **changes: Any) -> Event:
     fields |= changes
     data = {"project_id": fields["project_id"] and str(fields["project_id"]), "env": fields["env"]}
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return Event(Cursor(1, seq), uuid.uuid4(), fields["user_id"], 1, fields["type"], data, moment, None, 0.0)
+    return Event(
+        Cursor(1, seq), uuid.uuid4(), fields["user_id"], 1, fields["type"], json.dumps(data), moment, None, 0.0
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@
 import io
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
 from rich.console import Console
 
 from benchmarks import reports
 from benchmarks.reports import Run
 from benchmarks.tables import number
 from tests.benchmarks.runs import a_run
+
+drawing = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not among the image's packages")
 
 
 def shown(run: Run) -> str:
@@ -48,6 +52,7 @@ def test_what_failed_or_was_left_out_is_said() -> None:
     assert "its figures mean nothing" in text
 
 
+@drawing
 def test_the_json_holds_each_round_and_what_is_needed_to_understand_it(tmp_path: Path) -> None:
     file, *_ = reports.write(a_run(), folder=tmp_path / "new")
 
@@ -63,6 +68,7 @@ def test_the_json_holds_each_round_and_what_is_needed_to_understand_it(tmp_path:
     assert {"when", "commit", "machine", "versions"} <= told.keys()
 
 
+@drawing
 def test_the_same_figures_make_the_same_charts_to_the_byte(tmp_path: Path) -> None:
     once, again = (reports.write(a_run(), folder=tmp_path / name)[1:] for name in ("once", "again"))
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import Engine, make_url, text
 
-from domain import db
+from domain import db, log
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
@@ -77,6 +77,7 @@ def logging_restored() -> Iterator[None]:
     logging.root.setLevel(level)
     logging.getLogger("alembic").setLevel(alembic)
     structlog.reset_defaults()
+    log.Routine.short_cut = False
 
 
 @contextlib.contextmanager

@@ -38,6 +38,10 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
 def entry(user_id: UUID, version: int, **lock: Any) -> Entry:
     return Entry(user_id, version, LOCK | lock)
 
@@ -190,7 +194,7 @@ def test_an_entry_of_the_wrong_shape_is_a_miss(
     user_id = uuid.uuid4()
     cache.put([entry(user_id, 7)])
     (key,) = client.keys(f"{redis_prefix}*")
-    client.hset(key, "json", stored)
+    client.set(key, b"7:%d:" % now_ms() + stored)
 
     assert cache.get(user_id) is None
 
@@ -204,11 +208,12 @@ def test_a_poisoned_key_is_a_miss_and_its_neighbours_are_served(
     (key,) = client.keys(f"{redis_prefix}*")
     match poison:
         case "of another type":
-            client.set(key, b"poison")
+            client.delete(key)
+            client.hset(key, "json", b"poison")
         case "without its time":
-            client.hdel(key, "at")
+            client.set(key, b'7::{"lock_version": 7, "lock": null}')
         case _:
-            client.hset(key, "at", b"noon")
+            client.set(key, b'7:noon:{"lock_version": 7, "lock": null}')
 
     missed = cache.get(poisoned)
     cache.put([entry(poisoned, 8), entry(sound, 7)])
@@ -223,7 +228,7 @@ def test_a_version_that_is_no_number_is_a_miss_until_the_next_writing(
     user_id = uuid.uuid4()
     cache.put([entry(user_id, 7)])
     (key,) = client.keys(f"{redis_prefix}*")
-    client.hset(key, mapping={"version": b"seven", "json": json.dumps({"lock_version": "seven", "lock": None})})
+    client.set(key, b'seven:%d:{"lock_version": "seven", "lock": null}' % now_ms())
 
     missed = cache.get(user_id)
     cache.put([entry(user_id, 8)])
@@ -274,3 +279,21 @@ def _seconds_of_a_miss(cache: Cache) -> float:
     began = time.monotonic()
     assert cache.get(uuid.uuid4()) is None
     return time.monotonic() - began
+
+
+@pytest.mark.parametrize(("version", "written_ms_ago", "told"), [(7, 100, "old"), (7, 1_500, "new"), (6, 100, "new")])
+def test_news_that_are_there_already_are_written_again_only_when_they_have_grown_old(
+    cache: Cache, client: redis.Redis, redis_prefix: str, version: int, written_ms_ago: int, told: str
+) -> None:
+    user_id = uuid.uuid4()
+    cache.put([entry(user_id, 7)])
+    (key,) = client.keys(f"{redis_prefix}*")
+    old = json.dumps({"lock_version": version, "lock": {**LOCK, "owner": "old"}})
+    client.set(key, f"{version}:{now_ms() - written_ms_ago}:{old}", px=2_000)
+
+    cache.put([entry(user_id, 7, owner="new")])
+
+    found = cache.get(user_id)
+    assert found is not None
+    assert found.lock is not None
+    assert found.lock["owner"] == told

@@ -1,17 +1,21 @@
 """Logs are one JSON object a line, whoever logs, and secrets never reach them."""
 
+import contextvars
 import io
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
-import structlog
 
 from domain import log
+
+TIME = re.compile(r'"timestamp": "\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"')
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -52,11 +56,57 @@ def test_a_secret_passed_by_mistake_is_not_logged(capsys: pytest.CaptureFixture[
 def test_a_secret_bound_to_the_context_is_not_logged(capsys: pytest.CaptureFixture[str], field: str) -> None:
     log.configure(level="INFO", style="json")
 
-    with structlog.contextvars.bound_contextvars(**{field: "s3cret", "request_id": "r1"}):
+    def logging_it() -> None:
+        log.bind(**{field: "s3cret", "request_id": "r1"})
         log.get("tests").info("request")
+
+    contextvars.copy_context().run(logging_it)
 
     (line,) = lines(capsys)
     assert (line[field], line["request_id"]) == ("[secret]", "r1")
+
+
+FIELDS: dict[str, str | float] = {
+    "method": "POST",
+    "route": '/a"b\\c\n\x00é\ud800/{id}',
+    "status": 200,
+    "ms": 1.25,
+    "tiny": 1e-7,
+    "text": "",
+}
+
+
+def both_ways(**bound: str) -> None:
+    log.bind(**bound)
+    log.get("tests.access").info("http_request", **FIELDS)
+    log.Routine("tests.access", event="http_request").info(**FIELDS)
+
+
+@pytest.mark.parametrize("bound", [{}, {"request_id": "r1"}], ids=["alone", "bound"])
+def test_a_routine_line_is_the_same_as_any_other_but_for_its_time(
+    capsys: pytest.CaptureFixture[str], bound: dict[str, str]
+) -> None:
+    log.configure(level="INFO", style="json")
+
+    contextvars.copy_context().run(both_ways, **bound)
+
+    told = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
+    assert log.Routine.short_cut
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert json.loads(told[1])["route"] == FIELDS["route"]
+
+
+@pytest.mark.parametrize(("level", "style", "expected"), [("WARNING", "json", 0), ("INFO", "console", 2)])
+def test_a_routine_line_keeps_to_the_level_and_the_style(
+    capsys: pytest.CaptureFixture[str], level: str, style: str, expected: int
+) -> None:
+    log.configure(level=level, style=style)
+
+    contextvars.copy_context().run(both_ways)
+
+    assert capsys.readouterr().err.count("http_request") == expected
+    assert not log.Routine.short_cut
 
 
 def test_the_standard_librarys_loggers_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +202,27 @@ sys.exit(3)
 
     assert ended.returncode == 3
     assert [json.loads(line)["number"] for line in ended.stderr.splitlines()] == list(range(500))
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    program = """
+import sys
+from domain import log
+scribe = log.Scribe(sys.stderr)
+for number in range(3_000):
+    scribe.write(sys.argv[1] * (1 + number * 37 % 500) + chr(10))
+"""
+    reading, writing = os.pipe()
+    processes = [subprocess.Popen([sys.executable, "-c", program, mark], stderr=writing) for mark in "ab"]
+    os.close(writing)
+    time.sleep(1)  # until the pipe is full, and both wait to write
+
+    with os.fdopen(reading) as pipe:
+        said = pipe.read().splitlines()
+
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(said) == 2 * 3_000
+    assert {len(set(line)) for line in said} == {1}, "no line has something of both"
 
 
 class SlowPaper(io.StringIO):

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.front import App
 from api.main import create_app
 from domain.settings import Settings
 from tests.api.logs import logging_to
@@ -54,7 +54,7 @@ def process(settings: Settings, tmp_path: Path) -> Iterator[ApiProcess]:
 
 
 @pytest.fixture
-def app(settings: Settings) -> FastAPI:
+def app(settings: Settings) -> App:
     return create_app(settings)
 
 
@@ -82,7 +82,7 @@ def test_every_answer_is_as_the_document_says(process: ApiProcess, tmp_path: Pat
         ("an answer repeats a planted password", {"status": 200, "body": f'{{"totals": "{PLANTED}"}}'.encode()}),
     ],
 )
-def test_a_planted_breach_is_found(app: FastAPI, tmp_path: Path, title: str, spoilt: dict[str, Any]) -> None:
+def test_a_planted_breach_is_found(app: App, tmp_path: Path, title: str, spoilt: dict[str, Any]) -> None:
     app.add_middleware(Spoiler, **spoilt)
     with serving(app) as url:
         run = fuzz(url, tmp_path, *NARROW)
@@ -91,7 +91,7 @@ def test_a_planted_breach_is_found(app: FastAPI, tmp_path: Path, title: str, spo
     assert title in run.said, run.said
 
 
-def test_the_same_narrow_run_finds_nothing_where_nothing_is_planted(app: FastAPI, tmp_path: Path) -> None:
+def test_the_same_narrow_run_finds_nothing_where_nothing_is_planted(app: App, tmp_path: Path) -> None:
     with serving(app) as url:
         run = fuzz(url, tmp_path, *NARROW)
 

@@ -145,6 +145,52 @@ def test_a_call_that_asks_for_something_else_under_the_id_never_ends_the_grant(d
     assert desk.held() == 1
 
 
+def test_a_call_that_goes_for_good_keeps_no_place(desk: Desk) -> None:
+    ask = _ask()
+    desk.new_users(1)
+    desk.join(ask)
+
+    (outcome,) = desk.do(requests.detach, [Detach(ask, desk.home, gone=True, for_good=True)])
+
+    assert isinstance(outcome, RequestNotFound)
+    assert desk.homes() == []
+
+
+def test_a_call_that_goes_for_good_leaves_the_place_to_one_at_another_home(desk: Desk, engine: Engine) -> None:
+    ask = _ask()
+    other = Desk(engine)
+    desk.new_users(1)
+    desk.join(ask)
+    other.join(ask)
+
+    desk.do(requests.detach, [Detach(ask, desk.home, gone=True, for_good=True)])
+
+    assert desk.homes() == [other.home]
+
+
+def test_a_call_that_goes_for_good_leaves_what_was_asked_about_since(desk: Desk) -> None:
+    ask = _ask()
+    desk.new_users(1)
+    desk.join(ask)
+    assert len(desk.do(requests.dispatch, home=desk.home).handovers) == 1
+    desk.do(requests.enqueue, [Enqueue(ask, desk.home)])
+
+    desk.do(requests.detach, [Detach(ask, desk.home, gone=True, for_good=True)])
+
+    assert desk.held() == 1
+
+
+def test_a_call_that_goes_for_good_leaves_no_grant_that_nobody_asked_about(desk: Desk) -> None:
+    ask = _ask()
+    desk.new_users(1)
+    desk.join(ask)
+    assert len(desk.do(requests.dispatch, home=desk.home).handovers) == 1
+
+    desk.do(requests.detach, [Detach(ask, desk.home, gone=True, for_good=True)])
+
+    assert desk.held() == 0
+
+
 def test_a_request_that_is_taken_out_just_as_it_is_asked_again_joins_anew(desk: Desk) -> None:
     desk.new_users(1)
     ask = _ask()

@@ -17,7 +17,7 @@ from api import waiting
 from api.dispatcher import Dispatcher
 from api.principals import ANONYMOUS, PLACE
 from api.services import Background
-from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused
+from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused, Unauthenticated
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
 from domain.requests.asking import Key
 from tests.api.logs import logging_to
@@ -112,11 +112,12 @@ def test_a_grant_that_comes_as_the_time_is_over_is_had_and_not_given_back(call: 
     assert not _attended(call)
 
 
-def test_a_grant_is_given_back_when_the_leaving_call_has_no_answer_from_the_database(call: Call) -> None:
+@pytest.mark.parametrize("failure", [DatabaseUnavailable(), Overloaded()], ids=["unavailable", "overloaded"])
+def test_a_grant_is_given_back_when_the_leaving_call_cannot_say_so(call: Call, failure: Refusal) -> None:
     call.line.grants_late = True
-    call.line.leaving = DatabaseUnavailable()
+    call.line.leaving = failure
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(type(failure)):
         asyncio.run(call.make())
 
     assert call.unclaimed == [call.ask.key]
@@ -132,14 +133,29 @@ def test_a_grant_that_comes_after_the_call_has_left_is_given_back(call: Call) ->
     assert call.unclaimed == [call.ask.key]
 
 
-@pytest.mark.parametrize("gone", ["hang_up", "revoked"])
-def test_a_call_whose_caller_hung_up_or_lost_its_key_tells_the_line_that_nobody_is_there(call: Call, gone: str) -> None:
-    setattr(call, gone, True)
+def test_a_call_whose_caller_hung_up_tells_the_line_that_nobody_is_there(call: Call) -> None:
+    call.hang_up = True
 
     with pytest.raises(NoUserFree):
         asyncio.run(call.make(wait_seconds=5))
 
-    assert [request.gone for request in call.line.said if isinstance(request, Detach)] == [True]
+    assert [(request.gone, request.for_good) for request in call.line.said if isinstance(request, Detach)] == [
+        (True, False)
+    ]
+
+
+@pytest.mark.parametrize("late", [None, Granted(uuid.uuid4(), [], again=True), DatabaseUnavailable(), Overloaded()])
+def test_a_call_whose_key_ended_is_told_so_whatever_becomes_of_its_request(
+    call: Call, late: Refusal | Granted | None
+) -> None:
+    call.revoked = True
+    call.line.leaving = late
+
+    with pytest.raises(Unauthenticated):
+        asyncio.run(call.make(wait_seconds=5))
+
+    assert [request.for_good for request in call.line.said if isinstance(request, Detach)] == [True]
+    assert not _attended(call)
 
 
 def test_a_call_that_goes_while_another_waits_for_the_same_leaves_the_line_alone(call: Call) -> None:

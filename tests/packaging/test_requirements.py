@@ -3,6 +3,7 @@
 import re
 import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ LOCKS = {
     "app": [],
     "standalone": ["standalone", "demo"],
     "test": ["standalone", "demo", "test"],
-    "dev": ["standalone", "demo", "test", "lint"],
+    "bench": ["standalone", "demo", "bench"],
+    "dev": ["standalone", "demo", "bench", "test", "lint"],
 }
 PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)(?:\[[a-z,]+\])?==(?P<version>\S+)(?P<rest>.*(?:\n .*)*)", re.MULTILINE)
 REGISTRY_ADDRESS = re.compile(
@@ -73,7 +75,7 @@ def test_every_direct_dependency_is_pinned_within_its_range(lock: str, extras: l
 
 def test_every_lock_holds_the_one_before_it() -> None:
     """So the image, the developers and CI run the same versions, and one .venv serves every command."""
-    for smaller, larger in zip(list(LOCKS), list(LOCKS)[1:], strict=False):
+    for smaller, larger in (*pairwise(("app", "standalone", "test", "dev")), ("standalone", "bench"), ("bench", "dev")):
         assert _pins(smaller).items() <= _pins(larger).items()
 
 

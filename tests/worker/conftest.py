@@ -1,13 +1,17 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
 from sqlalchemy import Engine
 
 from domain.sealing import KeyRing
+from domain.settings import Settings
+from tests.worker import supervisors
 from tests.worker.farms import Farm, Outsider
 from tests.worker.hooks import Hooks, hooks_on
 from tests.worker.receivers import Receiver, receiving
+from tests.worker.supervisors import StartWorker, Supervised
 from worker.relay import Relay
 from worker.stream import Stream
 
@@ -62,3 +66,18 @@ def receiver() -> Iterator[Receiver]:
     """One that answers 204 until it is told otherwise."""
     with receiving() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def start_worker(settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts `python -m worker` with what is added to its environment, and does not wait."""
+    started: list[Supervised] = []
+
+    def start(**variables: str) -> Supervised:
+        ready_file = tmp_path / f"ready-{len(started)}.json"
+        started.append(supervisors.start(settings, ready_file=ready_file, **variables))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.end()

@@ -162,13 +162,13 @@ def test_a_loop_that_fails_goes_on_and_does_not_beat_meanwhile() -> None:
     turns: list[int] = []
     before = metrics.LOOP_FAILURES.labels("trial")._value.get()
 
-    def work() -> bool:
+    def work() -> float:
         turns.append(len(beats))
         if len(turns) <= 3:
             raise RuntimeError("as arranged")
-        return False
+        return 0.01
 
-    loop = Loop("trial", work=work, pause_seconds=0.01, beat=beats.append)
+    loop = Loop("trial", work=work, beat=beats.append)
     loop.start()
     until(lambda: beats)
     loop.stop()
@@ -180,7 +180,7 @@ def test_a_loop_that_fails_goes_on_and_does_not_beat_meanwhile() -> None:
 
 
 def test_the_pauses_after_failures_double_up_to_two_seconds() -> None:
-    loop = Loop("trial", work=bool, pause_seconds=1, beat=lambda _: None)
+    loop = Loop("trial", work=lambda: 1, beat=lambda _: None)
 
     pauses = [loop._failed(RuntimeError("as arranged")) for _ in range(7)]
 
@@ -189,7 +189,7 @@ def test_the_pauses_after_failures_double_up_to_two_seconds() -> None:
 
 def test_a_loop_that_rests_for_long_beats_every_second() -> None:
     beats: list[float] = []
-    loop = Loop("trial", work=bool, pause_seconds=60, beat=lambda _: beats.append(time.monotonic()))
+    loop = Loop("trial", work=lambda: 60, beat=lambda _: beats.append(time.monotonic()))
     loop.start()
 
     until(lambda: len(beats) == 3, seconds=4)
@@ -202,15 +202,32 @@ def test_a_loop_that_rests_for_long_beats_every_second() -> None:
 def test_a_kicked_loop_works_at_once() -> None:
     turns: list[float] = []
 
-    def work() -> bool:
+    def work() -> float:
         turns.append(time.monotonic())
-        return False
+        return 60
 
-    loop = Loop("trial", work=work, pause_seconds=60, beat=lambda _: None)
+    loop = Loop("trial", work=work, beat=lambda _: None)
     loop.start()
     until(lambda: turns)
 
     loop.kick()
+
+    assert until(lambda: len(turns) == 2, seconds=2) < 0.5
+    loop.stop()
+    loop.join(seconds=1)
+
+
+def test_a_kick_while_the_work_is_under_way_is_not_lost() -> None:
+    turns: list[float] = []
+
+    def work() -> float:
+        if not turns:
+            loop.kick()
+        turns.append(time.monotonic())
+        return 60
+
+    loop = Loop("trial", work=work, beat=lambda _: None)
+    loop.start()
 
     assert until(lambda: len(turns) == 2, seconds=2) < 0.5
     loop.stop()

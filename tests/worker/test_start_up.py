@@ -1,11 +1,15 @@
 """How a worker refuses to start: with one clear line, before anything of it runs."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from domain import sealing
+from tests.worker.supervisors import StartWorker
+from tests.worker.waiting import until
 from worker import __main__ as program
 
 PASSWORD = "planted-database-password"
@@ -57,3 +61,38 @@ def test_a_key_file_that_is_open_to_others_is_refused(
     line = refusal(monkeypatch, capsys, BOTFARM_SECRET_KEYS_FILE=str(keys))
 
     assert line == f"botfarm: {keys} holds sealing keys and is open to others: chmod 600 {keys}"
+
+
+def test_a_worker_refuses_a_schema_older_than_it_needs_in_one_line(start_worker: StartWorker, engine: Engine) -> None:
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM alembic_version"))
+
+    worker = start_worker()
+    _, said = worker.popen.communicate(timeout=20)
+
+    assert worker.popen.returncode == 1
+    assert "older than this worker needs" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_start_without_postgres_ends_after_ten_seconds_in_one_line(start_worker: StartWorker) -> None:
+    began = time.monotonic()
+
+    worker = start_worker(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/x")
+    _, said = worker.popen.communicate(timeout=20)
+
+    assert worker.popen.returncode == 1
+    assert 5 < time.monotonic() - began < 14
+    assert len(said.splitlines()) == 1
+    assert "cannot use postgresql+psycopg2://nobody:***@127.0.0.1:1/x" in said
+
+
+def test_an_address_that_is_taken_is_told_in_one_line(start_worker: StartWorker) -> None:
+    first = start_worker(BOTFARM_WORKER_HOST="127.0.0.1")
+    until(lambda: first.ready, seconds=20)
+
+    second = start_worker(BOTFARM_WORKER_HOST="127.0.0.1", BOTFARM_WORKER_PORT=first.ready["url"].rpartition(":")[2])
+    _, said = second.popen.communicate(timeout=20)
+
+    assert second.popen.returncode == 1
+    assert said.splitlines()[-1].startswith("botfarm: cannot listen on 127.0.0.1:")

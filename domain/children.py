@@ -1,11 +1,9 @@
-"""The worker processes, each started again when it dies."""
+"""Processes that a supervisor keeps, each started again when it dies."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from domain import log
 
@@ -16,14 +14,14 @@ log_ = log.get(__name__)
 
 
 class Child:
-    """A worker process. After a death it rests before it is started again: 0.2 s, doubling to 10 s.
+    """A process of this program, as `launch` starts it. After a death it rests first: 0.2 s, doubling to 10 s.
 
     A minute of life makes good for all deaths before.
     """
 
-    def __init__(self, *, lifeline: int, environment: Mapping[str, str]) -> None:
-        self._lifeline = lifeline
-        self._environment = environment
+    def __init__(self, *, program: str, launch: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+        self._program = program
+        self._launch = launch
         self._popen: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._due = 0.0
@@ -41,10 +39,7 @@ class Child:
             return False
         if self._popen is not None:
             self._mourn(self._popen, died)
-        if time.monotonic() < self._due:
-            return False
-        self._start()
-        return True
+        return time.monotonic() >= self._due and self._start()
 
     def ask_to_stop(self) -> None:
         if self.pid is not None and self._popen is not None:
@@ -57,26 +52,37 @@ class Child:
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            log_.warning("worker_process_killed", pid=self._popen.pid)
+            log_.warning("process_killed", program=self._program, pid=self._popen.pid)
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; to `tend` it is a death like any other."""
+        if self._popen is not None:
             self._popen.kill()
             self._popen.wait()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
         self._started_at = time.monotonic()
-        self._popen = subprocess.Popen(  # noqa: S603  -- a program of ours
-            [sys.executable, "-m", "worker.process", str(self._lifeline)],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **self._environment},
-            pass_fds=(self._lifeline,),
-        )
+        try:
+            self._popen = self._launch()
+        except OSError as error:  # memory or files are short: which may well be why the last one died
+            pause = self._rest_a_while()
+            log_.warning("process_not_started", program=self._program, error=str(error), again_in_seconds=pause)
+            return False
+        return True
 
     def _mourn(self, popen: subprocess.Popen[bytes], died: Callable[[int], None]) -> None:
         if time.monotonic() - self._started_at > HEALTHY_SECONDS:
             self._deaths = 0
+        pause = self._rest_a_while()
+        self._popen = None
+        log_.error("process_died", program=self._program, pid=popen.pid, code=popen.returncode, again_in_seconds=pause)
+        died(popen.pid)
+
+    def _rest_a_while(self) -> float:
+        """How long, in seconds."""
         first, longest = BACKOFF_SECONDS
         pause = min(longest, first * 2.0 ** min(self._deaths, 10))
         self._deaths += 1
         self._due = time.monotonic() + pause
-        self._popen = None
-        log_.error("worker_process_died", pid=popen.pid, code=popen.returncode, again_in_seconds=pause)
-        died(popen.pid)
+        return pause

@@ -1,4 +1,4 @@
-"""How a worker process knows that its supervisor is gone, however it went: it must not outlive it.
+"""How a process knows that its supervisor is gone, however it went: it must not outlive it.
 
 The supervisor holds the writing end of a pipe and never writes. When it ends, `kill -9` included, the system closes
 that end and the reading ends see the end of the file. On Linux the kernel is asked for the same besides (prctl(2),

@@ -1,0 +1,17 @@
+"""The headers of a request, looked up by name: several layers ask for some of every call."""
+
+from starlette.types import Scope
+
+PLACE = "botfarm.headers"
+
+
+def only(scope: Scope, name: bytes) -> bytes | None:
+    """The one header of that lower-case name; None when there is none, or several: nobody can say which is meant."""
+    found: dict[bytes, bytes] | None = scope.get(PLACE)
+    if found is None:
+        found = scope[PLACE] = dict(scope["headers"])
+    value = found.get(name)
+    if value is None or len(found) == len(scope["headers"]):
+        return value
+    given = [each for key, each in scope["headers"] if key == name]
+    return value if len(given) == 1 else None

@@ -1,0 +1,77 @@
+"""One of several API processes, as the supervisor starts it: `python -m api.process LIFELINE INLET`."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from api import serving
+from api.connections import Inlet
+from api.main import create_app
+from api.services import Services
+from domain import failures, lifeline, log
+from domain.settings import Settings
+
+BEAT_TICKS = 5  # uvicorn ticks ten times a second
+
+log_ = log.get("api.process")  # not __name__, which is __main__ here
+
+
+class Server(serving.Server):
+    """Serves the connections that it is given, and listens to nothing itself."""
+
+    def __init__(self, config: uvicorn.Config, *, services: Services, end: socket.socket) -> None:
+        super().__init__(config, stopping=services.stopping)
+        self._metrics = services.metrics
+        self._inlet = Inlet(end, make=self._protocol)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl-C reaches every process of a terminal; when to stop is the supervisor's to say."""
+        if sig != signal.SIGINT:
+            super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._inlet.start()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % BEAT_TICKS == 0:
+            self._inlet.beat(held=len(self.server_state.connections))
+            self._metrics.refresh()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._inlet.close()
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes them for a socket of its own."""
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def main(lifeline_fileno: int, inlet_fileno: int) -> int:
+    lifeline.hold(lifeline_fileno)
+    try:
+        settings = Settings()
+        log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
+        app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    except ValidationError as error:  # they were fine: a file has changed since. A traceback would tell what is in it
+        return failures.tell(failures.of_settings(error))
+    except (OSError, ValueError) as error:
+        return failures.tell(str(error))
+    end = socket.socket(fileno=inlet_fileno)
+    return serving.run(Server(serving.config(app, settings), services=app.state.services, end=end), sockets=[])
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
