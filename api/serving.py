@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from domain import garbage
 from domain.settings import Settings
 
 STOP_SECONDS = 10
@@ -56,6 +57,7 @@ class Server(uvicorn.Server):
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
     """Serve until told to stop; the exit code. Sockets of one's own keep it from listening by itself."""
+    garbage.settle()
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
     signal.signal(signal.SIGTERM, _end)
     with contextlib.suppress(KeyboardInterrupt):

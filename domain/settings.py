@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     lock_cooldown_seconds: Annotated[int, Field(ge=0)] = 0
     lock_lifetime_max_seconds: Annotated[int, Field(ge=0)] = 0
 
-    lanes: Annotated[int, Field(ge=1, le=32)] = 2
+    lanes: Annotated[int, Field(ge=1, le=32)] = 1
     pool_size: Annotated[int, Field(ge=1, le=200)] = 16
 
     concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = 4_000

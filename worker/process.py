@@ -10,7 +10,7 @@ from types import FrameType
 
 import dramatiq
 
-from domain import lifeline, log
+from domain import garbage, lifeline, log
 from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
 from worker.deliveries import Tip
 from worker.loops import Loops
@@ -43,6 +43,7 @@ def main(lifeline_fileno: int) -> int:
     from worker import actors, broker  # noqa: F401, PLC0415  -- reads the settings, and declares the actors
 
     log.configure(level=broker.settings.log_level, style=broker.settings.log_format)
+    garbage.settle()
     return run(broker.broker, loops=broker.loops, signals=signals, tip=broker.deliverer.tip)
 
 

@@ -100,8 +100,10 @@ class Relay:
 
     def _sequence(self) -> int:
         with self._engine.begin() as conn:
+            if not outbox.pending(conn):
+                return 0
             self._recognise(conn)
-            return outbox.sequence(conn, limit=BATCH) if outbox.pending(conn) else 0
+            return outbox.sequence(conn, limit=BATCH)
 
     def _make_partitions(self) -> None:
         """The numbers have outrun the partitions, which retention makes ahead."""

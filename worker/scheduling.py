@@ -22,11 +22,17 @@ class Scheduling:
         self._tip = tip
         self._enqueue = enqueue
         self._seq, self._look_at = -1, 0.0
+        self._rest_until = 0.0
         self._known = dict[UUID, Stretch]()  # what need not be looked at again; to forget it costs one more look
 
     def __call__(self) -> bool:
         """One look. Never asks for another at once: what was claimed now is not free then."""
+        if time.monotonic() < self._rest_until:
+            return False
         with self._engine.begin() as conn:
+            if not webhooks.exist(conn):
+                self._rest_until = time.monotonic() + QUIET_SECONDS
+                return False
             seq = epochs.read(conn).last_seq
             if seq == self._seq and time.monotonic() < self._look_at:
                 return False

@@ -18,7 +18,7 @@ delays. A receiver may therefore see an event again after such a death, with the
 Source: Standard Webhooks 1.0 (https://www.standardwebhooks.com), whose schedule, headers and secrets these are.
 """
 
-from domain.webhooks.claiming import Claim, Due, Stretch, claim, due, skip
+from domain.webhooks.claiming import Claim, Due, Stretch, claim, due, exist, skip
 from domain.webhooks.deliveries import ask_again, find_deliveries, prune
 from domain.webhooks.registering import NewWebhook, change, create, find, get, remove, resume, rotate_secret
 from domain.webhooks.reporting import Figures, figures
@@ -56,6 +56,7 @@ __all__ = [
     "delivered",
     "disable",
     "due",
+    "exist",
     "failed",
     "figures",
     "find",

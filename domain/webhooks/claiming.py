@@ -68,6 +68,7 @@ UPDATE webhooks w SET claim = gen_random_uuid(), claimed_until = clock_timestamp
 FROM free WHERE w.id = free.id
 RETURNING w.id, w.claim
 """)
+ANY = text("SELECT EXISTS (SELECT FROM webhooks)")
 SKIP = text(f"UPDATE webhooks w SET seq = :up_to WHERE w.id = :id AND w.seq = :seq AND {FREE}")
 
 
@@ -98,6 +99,11 @@ class Due:
     wanted: Sequence[UUID]
     vain: Sequence[Stretch]
     crowded: bool
+
+
+def exist(conn: Connection) -> bool:
+    """Whether there is any webhook at all."""
+    return bool(conn.execute(ANY).scalar_one())
 
 
 def due(conn: Connection, *, known: Sequence[Stretch] = ()) -> Due:
