@@ -13,7 +13,7 @@ from domain.snapshots import Lock, User
 
 WAITING_MOST = 10_000
 AT_ONCE = 500
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.02
 
 
 class CacheWriter:

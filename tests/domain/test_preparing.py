@@ -50,6 +50,10 @@ def names(conn: Connection) -> set[str]:
             flags=[True, False, None], documents=['{"a": "\\"x\\" \\\\ {}"}', None, "[1, 2]"], one="it's", none=None
         ),
         values(none=str(uuid.UUID(int=9)), one="\\"),
+        values(texts=['all "text"', "quoted"], documents=['{"a": "b"}', "{}"], reals=[1, 2.5], flags=[True, False]),
+        values(texts=["back\\slash"], documents=["{}"], numbers=[3, 4], reals=[float("inf"), -0.0]),
+        values(texts=[""], uuids=[None, None], numbers=[None]),
+        values(texts=['"'], uuids=[str(uuid.UUID(int=7)), str(uuid.UUID(int=8))]),
     ],
 )
 def test_values_arrive_as_they_would_in_a_plain_statement(
