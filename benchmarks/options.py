@@ -4,7 +4,15 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-PARTS = ("changes", "contention", "events", "handing", "growing", "reading")  # modules; those not there are left out
+PARTS = (
+    "changes",
+    "contention",
+    "events",
+    "handing",
+    "growing",
+    "reading",
+    "costs",
+)  # modules; those not there are left out
 OUTPUT = Path("docs/performance")
 PEERS = ("botfarm", "plain", "pgbench", "etcd")
 ROUNDS, SECONDS = 3, 10.0

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import bars, contention, events, growing, handing, reading
+from benchmarks import bars, contention, costs, events, growing, handing, reading
 from benchmarks.backlog import make
 from benchmarks.bars import Name
 from benchmarks.failures import Unmeasured
@@ -163,3 +163,12 @@ def test_a_paced_call_that_is_refused_is_no_measurement(setup: Setup, farm: Farm
 def test_a_backlog_with_refused_changes_is_no_measurement(farm: Farm) -> None:
     with pytest.raises(Unmeasured, match="refused"):
         make(farm.engine, [uuid4()], changes=2)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_a_change_costs_something_of_every_kind(setup: Setup) -> None:
+    samples = list(costs.measure(setup))
+
+    assert {(sample.measure, sample.unit, sample.peer) for sample in samples} == set(costs.KINDS.values())
+    assert all(sample.value > 0 for sample in samples)
+    assert 100 < sum(sample.value for sample in samples if sample.unit == "µs") < 100_000
