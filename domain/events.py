@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Double, Row, Select, Text, cast, func, select, tuple_
 
 from domain import epochs
 from domain.cursors import Cursor
@@ -214,6 +214,7 @@ def _given_out(conn: Connection, cursor: Cursor, *, last_seq: int) -> bool:
 
 
 def _pictures() -> Select[Any]:
+    """The cursor's parts, then the fields of `Event` in their order."""
     age = func.extract("epoch", func.clock_timestamp() - events.c.occurred_at)
     columns = events.c
     return select(
@@ -226,8 +227,8 @@ def _pictures() -> Select[Any]:
         cast(columns.data, Text).label("json_data"),
         columns.occurred_at,
         columns.traceparent,
+        cast(age, Double).label("age_seconds"),
         columns.principal,
-        age.label("age_seconds"),
     )
 
 
@@ -251,15 +252,5 @@ def _conditions(by: Filter) -> list[ColumnElement[bool]]:
 
 
 def _of_row(row: Row[Any]) -> Event:
-    return Event(
-        Cursor(row.epoch, row.seq),
-        row.event_id,
-        row.user_id,
-        row.lock_version,
-        row.type,
-        row.json_data,
-        row.occurred_at,
-        row.traceparent,
-        float(row.age_seconds),
-        row.principal,
-    )
+    values = tuple(row)
+    return Event(Cursor(*values[:2]), *values[2:])
