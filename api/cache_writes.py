@@ -27,6 +27,7 @@ class CacheWriter:
         self._waiting = dict[UUID, tuple[float, User]]()
         self._offered = threading.Event()
         self._guard = threading.Lock()
+        self._writing = threading.Lock()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="cache-writer", daemon=True)
 
@@ -53,13 +54,26 @@ class CacheWriter:
         """Take what group commit made certain; refusals change nothing and are passed over."""
         self.offer(outcome.user for outcome in outcomes if isinstance(outcome, Grant | Renewal | Released))
 
+    def forget(self, user_id: UUID) -> None:
+        """Take a user out of the cache, and what waits to be written or is on its way there."""
+        with self._guard:
+            self._waiting.pop(user_id, None)
+        with self._writing:
+            self._cache.forget(user_id)
+
     def _run(self) -> None:
         while not self._closing:
             self._offered.wait()
             time.sleep(GATHER_SECONDS)  # what comes close together goes out together
             self._offered.clear()
-            while taken := self._take():
-                self._cache.put(taken)
+            while self._write():
+                continue
+
+    def _write(self) -> bool:
+        with self._writing:
+            taken = self._take()
+            self._cache.put(taken)
+        return bool(taken)
 
     def _take(self) -> list[Entry]:
         with self._guard:

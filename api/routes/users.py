@@ -135,7 +135,7 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         traceparent=traces.current(),
     )
     audits.note(services.metrics, who=caller.name, what="user.delete", on=user_id, force_reason=query.reason)
-    await asyncio.to_thread(services.cache.forget, user_id)
+    await asyncio.to_thread(services.cache_writer.forget, user_id)
     return Response(status_code=204)
 
 

@@ -217,7 +217,7 @@ def test_a_port_in_use_and_too_few_connections_are_said_once_each(process: ApiPr
     assert said_to_people(process) == [f"botfarm: cannot listen on 127.0.0.1:{port}: address already in use"]
     warned = [line for line in map(str, process.said().splitlines()) if "too_few_database_connections" in line]
     assert len(warned) == 1
-    assert '"processes": 3, "connections_each": 161, "wanted": 483' in warned[0]
+    assert '"processes": 3, "connections_each": 159, "wanted": 477' in warned[0]
 
 
 def said_to_people(process: ApiProcess) -> list[str]:
