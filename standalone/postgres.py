@@ -23,10 +23,10 @@ SETTINGS = {
     "listen_addresses": ports.LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "300",  # enough for eight API processes with the usual pools, and the worker
-    "shared_buffers": "128MB",
+    "shared_buffers": "256MB",  # of a million users the indexes alone are as large
     "fsync": "on",
     "synchronous_commit": "on",
-    "autovacuum_naptime": "15s",
+    "autovacuum_naptime": "5s",  # every lock change leaves a dead row, thousands a second
     "jit": "off",  # compiling takes longer than our statements
     "timezone": "UTC",
     "log_timezone": "UTC",
