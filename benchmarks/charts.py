@@ -115,7 +115,8 @@ def _lines(axes: Axes, found: Sequence[Figure]) -> None:
     axes.set_xticks(range(len(every)), [f"{clients}" for clients in every])
     axes.yaxis.set_major_formatter(_plain)
     axes.grid(axis="y")
-    axes.legend(loc="best")
+    # Below: there are points everywhere above.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4, fontsize=9, handlelength=1.5, columnspacing=1)
 
 
 def _bars(axes: Axes, found: Sequence[Figure], *, upright: bool = False) -> None:
