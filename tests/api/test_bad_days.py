@@ -2,23 +2,21 @@
 
 import asyncio
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
-import psutil
 import pytest
 import redis
 
 from domain.settings import Settings
-from standalone.parts import Server
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.api.farms import USERS, Farm, farming
 from tests.api.servers import eventually
+from tests.freezing import frozen
 
 LONGEST_SECONDS = 8.0  # five are promised; a test must hold on a machine that is busy with other tests too
 
@@ -36,21 +34,6 @@ def cached(settings: Settings, own_valkey: Valkey) -> Iterator[Farm]:
     """A farm with a Redis of this test alone."""
     with farming(settings.model_copy(update={"redis_url": own_valkey.url()})) as farm:
         yield farm
-
-
-@contextlib.contextmanager
-def frozen(server: Server) -> Iterator[None]:
-    """The whole server, stopped as by SIGSTOP: it accepts connections and never answers."""
-    leader = psutil.Process(server.pid)
-    family = [leader, *leader.children(recursive=True)]
-    for each in family:
-        each.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for each in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.send_signal(signal.SIGCONT)
 
 
 @dataclass

@@ -1,12 +1,10 @@
 """What operators are told: health, liveness, readiness."""
 
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from sqlalchemy import Engine, text
 
@@ -18,6 +16,7 @@ from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.api.farms import Farm, farming
 from tests.api.servers import eventually
+from tests.freezing import frozen
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 
@@ -145,10 +144,7 @@ def timed(ask: Callable[[], Any]) -> float:
 def test_without_postgres_the_service_is_unavailable_and_alive(settings: Settings, own_postgres: Postgres) -> None:
     with farming(settings.model_copy(update={"database_url": own_postgres.url()})) as farm:
         assert eventually(lambda: farm.client.get("/readyz").status_code == 200)
-        stopped = [psutil.Process(own_postgres.pid), *psutil.Process(own_postgres.pid).children(recursive=True)]
-        for each in stopped:
-            each.send_signal(signal.SIGSTOP)
-        try:
+        with frozen(own_postgres):
             times = [timed(lambda: health(farm)) for _ in range(20)]
             assert eventually(lambda: health(farm).status_code == 503, seconds=6)
 
@@ -157,9 +153,6 @@ def test_without_postgres_the_service_is_unavailable_and_alive(settings: Setting
             assert statuses(farm)["postgres"] == "down"
             assert farm.client.get("/livez").status_code == 200
             assert farm.client.get("/readyz").status_code == 503
-        finally:
-            for each in stopped:
-                each.send_signal(signal.SIGCONT)
         assert eventually(lambda: farm.client.get("/readyz").status_code == 200)
         assert becomes(farm, "degraded")
 

@@ -1,12 +1,10 @@
 """Connections never hang on a silent server, heal by themselves, and their failures are told apart."""
 
-import contextlib
 import os
 import resource
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
@@ -14,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain import db
 from standalone.postgres import Postgres
+from tests.freezing import frozen
 
 PATIENCE_SECONDS = 0.4
 
@@ -34,20 +33,6 @@ def impatient(server: Postgres) -> Iterator[Engine]:
     engine.dispose()
 
 
-@contextlib.contextmanager
-def silenced(server: Postgres) -> Iterator[None]:
-    """The machine still takes packets, and no process answers them."""
-    postmaster = psutil.Process(server.pid)
-    family = [postmaster, *postmaster.children(recursive=True)]
-    try:
-        for process in family:
-            process.suspend()
-        yield
-    finally:
-        for process in reversed(family):
-            process.resume()
-
-
 def ask(engine: Engine) -> int:
     with engine.begin() as conn:
         return int(conn.execute(text("SELECT 42")).scalar_one())
@@ -66,7 +51,7 @@ def test_a_call_on_an_open_connection_to_a_silent_server_fails_within_its_patien
 ) -> None:
     with impatient.connect() as conn:
         conn.execute(text("SELECT 1"))
-        with silenced(server):
+        with frozen(server):
             error, seconds = failure(lambda: conn.execute(text("SELECT 1")))
 
     assert isinstance(error, OperationalError)
@@ -80,7 +65,7 @@ def test_a_call_from_the_pool_to_a_silent_server_fails_after_one_ping_and_one_co
 ) -> None:
     ask(impatient)
 
-    with silenced(server):
+    with frozen(server):
         error, seconds = failure(lambda: ask(impatient))
 
     assert db.unavailable(error)
@@ -88,7 +73,7 @@ def test_a_call_from_the_pool_to_a_silent_server_fails_after_one_ping_and_one_co
 
 
 def test_connecting_to_a_silent_server_fails_within_its_patience(server: Postgres, impatient: Engine) -> None:
-    with silenced(server):
+    with frozen(server):
         error, seconds = failure(lambda: ask(impatient))
 
     assert db.unavailable(error)
@@ -97,7 +82,7 @@ def test_connecting_to_a_silent_server_fails_within_its_patience(server: Postgre
 
 def test_once_the_server_answers_again_the_same_engine_works(server: Postgres, impatient: Engine) -> None:
     ask(impatient)
-    with silenced(server):
+    with frozen(server):
         failure(lambda: ask(impatient))
 
     assert [ask(impatient) for _ in range(3)] == [42, 42, 42]
