@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from api.timestamps import utc
 from domain.cache import Cache, Entry
 from domain.locks import Grant, Released, Renewal
 from domain.snapshots import Lock, User
+from domain.timestamps import utc
 
 WAITING_MOST = 10_000
 AT_ONCE = 500

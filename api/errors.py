@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from api import paths, request_ids
 from api.problems import TABLE
-from api.timestamps import utc
 from domain import errors, log
 from domain.errors import Refusal
+from domain.timestamps import utc
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_MOST = 60

@@ -95,7 +95,7 @@ class GroupCommit:
     patience_seconds: float = 4.0
     after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
     _waiting: dict[type[Request], deque[_Call]] = field(default_factory=dict)
-    _size: int = 0
+    _queued: int = 0
     _undos: list[_Undo] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -150,14 +150,14 @@ class GroupCommit:
 
     def waiting(self) -> int:
         """How many calls wait for a lane."""
-        return self._size
+        return self._queued
 
     def _enqueue(self, call: _Call) -> None:
         with self._changed:
-            if self._closing.is_set() or self._size >= self.capacity:
+            if self._closing.is_set() or self._queued >= self.capacity:
                 raise Overloaded
             self._waiting[type(call.requests[0])].append(call)
-            self._size += 1
+            self._queued += 1
             self._changed.notify()
 
     def _run_lane(self) -> None:
@@ -168,7 +168,7 @@ class GroupCommit:
     def _next_batch(self) -> list[_Call] | None:
         """The oldest calls of one verb, as many as fit; None when there will be no more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing.is_set() or self._size)
+            self._changed.wait_for(lambda: self._closing.is_set() or self._queued)
             queues = [queue for queue in self._waiting.values() if queue]
             if not queues:
                 return None
@@ -178,7 +178,7 @@ class GroupCommit:
             while queue and size + len(queue[0].requests) <= self.batch:
                 size += len(queue[0].requests)
                 taken.append(queue.popleft())
-            self._size -= len(taken)
+            self._queued -= len(taken)
         return [call for call in taken if not call.outcomes.done()]
 
     def _serve(self, calls: Sequence[_Call]) -> None:

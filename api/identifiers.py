@@ -33,7 +33,7 @@ _source = _Source()
 os.register_at_fork(after_in_child=_source.forget)
 
 
-def digits() -> str:
+def new_hex() -> str:
     """What tells one thing from all others, as 32 hexadecimal digits: for whoever needs no UUID."""
     return _source.draw().hex()
 

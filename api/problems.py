@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.timestamps import utc
 from domain import errors
 from domain.errors import Refusal
+from domain.timestamps import utc
 
 
 def _nothing(_refusal: Any) -> dict[str, Any]:  # noqa: ANN401  -- any refusal of the table

@@ -20,8 +20,6 @@ from domain.settings import Settings
 
 BEAT_TICKS = 5  # uvicorn ticks ten times a second
 
-log_ = log.get("api.process")  # not __name__, which is __main__ here
-
 
 class Server(serving.Server):
     """Serves the connections that it is given, and listens to nothing itself."""

@@ -17,7 +17,7 @@ _current: ContextVar[str] = ContextVar("request_id", default="")
 def begin(scope: Scope) -> str:
     """The id of this request: its caller's, if that may be logged, else a new one."""
     given = headers.only(scope, HEADER)
-    request_id = given.decode() if given and ALLOWED.fullmatch(given) else identifiers.digits()
+    request_id = given.decode() if given and ALLOWED.fullmatch(given) else identifiers.new_hex()
     _current.set(request_id)
     # Bound until the next request begins, not cleared at the end: a defect is logged further out.
     log.bind(request_id=request_id)

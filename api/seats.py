@@ -1,14 +1,11 @@
 """A place for one of several API processes: the process, whichever it is now, and the way to it."""
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 
 from api.connections import Outlet
 from domain import log
-from domain.children import Child
+from domain.children import Child, Launched, launch
 
 # In looks of the supervisor, ten a second, not by the clock: when the whole machine was stopped, no process hangs.
 LATE_LOOKS = 15  # three beats are missing: others get the new connections
@@ -73,16 +70,11 @@ class Seat:
         """Wait for the end of its process; killed when it does not come."""
         self._child.stop(seconds=seconds)
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
+    def _launch(self) -> Launched:
         """Each process has a way of its own, so that nothing meant for one that is dead reaches the next."""
         if self._outlet is not None:
             self._outlet.end.close()
         ours, theirs = socket.socketpair()
         self._outlet, self._silent_looks = Outlet(ours), 0
         with theirs:
-            return subprocess.Popen(  # noqa: S603  -- a program of ours
-                [sys.executable, "-m", "api.process", str(self._lifeline), str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": self._counters},
-                pass_fds=(self._lifeline, theirs.fileno()),
-            )
+            return launch("api.process", self._lifeline, theirs.fileno(), counters=self._counters)

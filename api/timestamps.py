@@ -1,14 +1,11 @@
-"""Timestamps as this API writes them: UTC, microseconds always, `Z`."""
+"""Timestamps in the models of this API."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import PlainSerializer, WithJsonSchema
 
-
-def utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
-
+from domain.timestamps import utc
 
 Timestamp = Annotated[
     datetime,

@@ -91,13 +91,16 @@ def _ratio(values: Sequence[float]) -> float | None:
     return first / second[0] if second[0] else None
 
 
+def _by(clients: int) -> str:
+    return "1 client" if clients == 1 else f"{clients} clients"
+
+
 def _changes(clients: int, peer: str) -> Name:
-    return Name("changes", "lock changes", "1 client" if clients == 1 else f"{clients} clients", peer)
+    return Name("changes", "lock changes", _by(clients), peer)
 
 
 def _against(peer: str, clients: int, bound: float) -> Bar:
-    setting = "1 client" if clients == 1 else f"{clients} clients"
-    return Bar(f"botfarm / {peer}, {setting}", _changes(clients, "botfarm"), _changes(clients, peer), bound)
+    return Bar(f"botfarm / {peer}, {_by(clients)}", _changes(clients, "botfarm"), _changes(clients, peer), bound)
 
 
 def _open_loop(peer: str) -> Name:

@@ -56,14 +56,14 @@ KINDS = {
 }
 
 
-def _samples(spent: "Counter[str]", *, changes: int, setting: str) -> Iterator[Sample]:
+def _samples(spent: Counter[str], *, changes: int, setting: str) -> Iterator[Sample]:
     """Of each kind what one change took; a kind that spent nothing was not to be seen from here."""
     for kind, amount in spent.items():
         measure, unit, peer = KINDS[kind]
         yield Sample(PART, measure, setting, peer, unit, amount / changes)
 
 
-def _spent(farm: Farm) -> "Counter[str]":
+def _spent(farm: Farm) -> Counter[str]:
     """Microseconds, bytes and transactions since their counting began."""
     with farm.engine.connect() as conn:
         server = conn.execute(SERVER).one()

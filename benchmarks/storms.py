@@ -4,9 +4,6 @@ wrk costs some 40 µs an answer, judging it included, so on a machine shared by 
 What it asks stands in `storm.lua`.
 """
 
-import contextlib
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +14,7 @@ from uuid import UUID
 
 import httpx
 
+from benchmarks import wrk
 from benchmarks.failures import Unmeasured
 
 SCRIPT = Path(__file__).with_name("storm.lua")
@@ -65,7 +63,7 @@ def storm(
     with tempfile.NamedTemporaryFile("w", prefix="storm-") as ids:
         ids.write("".join(f"{user_id}\n" for user_id in user_ids))
         ids.flush()
-        environment = os.environ | {
+        environment = {
             "STORM_KIND": kind,
             "STORM_OWNER": OWNER,
             "STORM_QUERY": query,
@@ -73,8 +71,8 @@ def storm(
             "STORM_THREADS": str(threads),
             "STORM_AUTHORIZATION": headers.get("Authorization", ""),
         }
-        told = _wrk(url, environment, threads=threads, clients=clients, seconds=seconds)
-    found = parse(told)
+        done = wrk.run(url, script=SCRIPT, environment=environment, clients=clients, seconds=seconds, threads=threads)
+    found = parse(done.stdout + done.stderr)
     if kind != "read":
         _tidy(url, headers, in_flight_seconds=max(IN_FLIGHT_SECONDS, 4 * found.p99_ms / 1e3))
     return found
@@ -100,19 +98,3 @@ def _tidy(url: str, headers: Mapping[str, str], *, in_flight_seconds: float) -> 
             answer.raise_for_status()
             if not answer.json()["released"]:
                 return
-
-
-def _wrk(url: str, environment: Mapping[str, str], *, threads: int, clients: int, seconds: float) -> str:
-    whole = max(1, round(seconds))
-    command = ["wrk", "-t", str(threads), "-c", str(clients), "-d", f"{whole}s", "--timeout", "10s", "-s", str(SCRIPT)]
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(  # noqa: S603  -- a program of the system, arguments of our own
-            [*command, url],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=whole + PATIENCE_SECONDS,
-            check=False,
-        )
-        return done.stdout + done.stderr
-    raise Unmeasured("wrk did not come to an end")

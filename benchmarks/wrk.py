@@ -1,5 +1,6 @@
 """Closed-loop load by wrk (https://github.com/wg/wrk): so many clients, each always with one request on its way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -46,18 +47,26 @@ def replay(url: str, *, file: Path, clients: int, seconds: float, headers: Mappi
 
     One thread sends everything, so that a request follows what stands before it in the file.
     """
-    whole = max(1, round(seconds))
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{whole}s", f"--timeout={TIMEOUT_SECONDS}s", "-s", str(SCRIPT), url]
     environment = {"REPLAY_FILE": str(file), "REPLAY_AUTHORIZATION": headers.get("Authorization", "")}
-    done = subprocess.run(  # noqa: S603  -- our own command line
-        command,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=whole + PATIENCE_SECONDS,
-        check=False,
-    )
-    return _judged(_told(done), url=url)
+    return _judged(_told(run(url, script=SCRIPT, environment=environment, clients=clients, seconds=seconds)), url=url)
+
+
+def run(
+    url: str, *, script: Path, environment: Mapping[str, str], clients: int, seconds: float, threads: int = 1
+) -> "subprocess.CompletedProcess[str]":
+    """What wrk came to by that script, for whole seconds and one at least. Raises Unmeasured when it does not end."""
+    whole = max(1, round(seconds))
+    command = ["wrk", f"-t{threads}", f"-c{clients}", f"-d{whole}s", f"--timeout={TIMEOUT_SECONDS}s", "-s", str(script)]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return subprocess.run(  # noqa: S603  -- our own command line
+            [*command, url],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=whole + PATIENCE_SECONDS,
+            check=False,
+        )
+    raise Unmeasured("wrk did not come to an end")
 
 
 def _told(done: "subprocess.CompletedProcess[str]") -> dict[str, float]:

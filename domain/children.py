@@ -1,7 +1,9 @@
 """Processes that a supervisor keeps, each started again when it dies."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -10,7 +12,19 @@ from domain import log
 BACKOFF_SECONDS = (0.2, 10.0)
 HEALTHY_SECONDS = 60.0
 
+Launched = subprocess.Popen[bytes]
+
 log_ = log.get(__name__)
+
+
+def launch(module: str, *descriptors: int, counters: str) -> Launched:
+    """A module of ours as a program that is given these file descriptors, and leaves its counts in `counters`."""
+    return subprocess.Popen(  # noqa: S603  -- a program of ours
+        [sys.executable, "-m", module, *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": counters},
+        pass_fds=descriptors,
+    )
 
 
 class Child:
@@ -19,7 +33,7 @@ class Child:
     A minute of life makes good for all deaths before.
     """
 
-    def __init__(self, *, program: str, launch: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+    def __init__(self, *, program: str, launch: Callable[[], Launched]) -> None:
         self._program = program
         self._launch = launch
         self._popen: subprocess.Popen[bytes] | None = None

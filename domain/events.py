@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from domain.cursors import Cursor
 from domain.errors import CursorTooOld, CursorUnknown
 from domain.tables import epochs as epoch_rows
 from domain.tables import events
+from domain.timestamps import utc
 
 LOOK_AHEAD = 10_000  # how far one filtered read looks, so that a rare match cannot cost a whole history
 LATEST = "latest"
@@ -73,12 +74,11 @@ def as_json(event: Event) -> str:
     """
     subject = "users" if event.user_id else "webhooks"
     entity = event.user_id or event.data["webhook_id"]
-    time = event.occurred_at.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")]
     version = "" if event.lock_version is None else f'"lockversion":{event.lock_version},'
     trace = "" if event.traceparent is None else f'"traceparent":"{event.traceparent}",'
     return (
         f'{{"specversion":"1.0","id":"{event.event_id}","source":"/botfarm","type":"{event.type}",'
-        f'"subject":"{subject}/{entity}","time":"{time}Z","datacontenttype":"application/json",'
+        f'"subject":"{subject}/{entity}","time":"{utc(event.occurred_at)}","datacontenttype":"application/json",'
         f'"sequence":"{event.cursor.seq:020d}","epoch":"{event.cursor.epoch}","cursor":"{event.cursor}",'
         f'"partitionkey":"{entity}",{version}{trace}"data":{event.json_data}}}'
     )

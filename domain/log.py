@@ -107,10 +107,10 @@ class Routine:
 class Scribe:
     """A text stream that writes on a thread of its own, some times a second, so that no request waits for its log line.
 
-    A write lets go of the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order;
-    Some lines at a time go out in one piece, so that those of other processes never get into the middle of one.
-    `flush` waits for nothing, and the end of the process for all of them, unless it is killed. A reader who takes
-    nothing costs the oldest lines beyond `most`.
+    A write lets go of the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order,
+    and some go out in one piece, so that those of other processes never get into the middle of one. `flush` waits for
+    nothing, and the end of the process for all of them, unless it is killed. A reader who takes nothing costs the
+    oldest lines beyond `most`.
     """
 
     def __init__(self, target: TextIO, *, most: int = 100_000) -> None:

@@ -141,7 +141,4 @@ def _array(values: Sequence[Any]) -> str:
 def _element(value: Any) -> str:  # noqa: ANN401  -- whatever a parameter may be
     if value is None:
         return "NULL"
-    text = str(value)
-    if UNQUOTED.search(text) is not None:
-        text = UNQUOTED.sub(r"\\\g<0>", text)
-    return f'"{text}"'
+    return '"' + UNQUOTED.sub(r"\\\g<0>", str(value)) + '"'

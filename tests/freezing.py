@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import psutil
 
@@ -22,7 +22,7 @@ def frozen(server: Server) -> Iterator[None]:
         _send(reversed(family), signal.SIGCONT)
 
 
-def _send(family: "Iterator[psutil.Process] | list[psutil.Process]", number: signal.Signals) -> None:
+def _send(family: Iterable[psutil.Process], number: signal.Signals) -> None:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)

@@ -30,11 +30,11 @@ class Scheduling:
         if time.monotonic() < self._rest_until:
             return False
         with self._engine.begin() as conn:
-            if not webhooks.exist(conn):
-                self._rest_until = time.monotonic() + QUIET_SECONDS
-                return False
             seq = epochs.read(conn).last_seq
             if seq == self._seq and time.monotonic() < self._look_at:
+                return False
+            if not webhooks.exist(conn):  # most farms have none, and a busy one would have it look all the time
+                self._rest_until = time.monotonic() + QUIET_SECONDS
                 return False
             due = webhooks.due(conn, known=list(self._known.values()))
             for stretch in due.vain:

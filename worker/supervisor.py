@@ -3,8 +3,6 @@
 import functools
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +11,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from sqlalchemy import Engine
 
 from domain import db, lifeline, log, schema
-from domain.children import Child
+from domain.children import Child, launch
 from domain.settings import Settings
 from worker import probes
 from worker.probes import PATIENCE_SECONDS, Probe
@@ -54,8 +52,8 @@ class Supervisor:
         self._port = Port(settings.worker_host, settings.worker_port, report=report, counters=counters)
         # Held for life: when it closes, however this process ends, the children end.
         reading, self._lifeline = lifeline.make()
-        launch = functools.partial(_launch, reading=reading, counters=counters)
-        self._children = [Child(program="worker", launch=launch) for _ in range(settings.worker_processes)]
+        worker = functools.partial(launch, "worker.process", reading, counters=counters)
+        self._children = [Child(program="worker", launch=worker) for _ in range(settings.worker_processes)]
         self._starts = 0
 
     def run(self) -> int:
@@ -105,15 +103,6 @@ class Supervisor:
             new = self._ready_file.with_name(self._ready_file.name + ".new")
             new.write_text(json.dumps({"url": self._port.url, "pids": self._pids()}), encoding="utf-8")
             new.replace(self._ready_file)
-
-
-def _launch(*, reading: int, counters: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603  -- a program of ours
-        [sys.executable, "-m", "worker.process", str(reading)],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": counters},
-        pass_fds=(reading,),
-    )
 
 
 def probe_engine(settings: Settings) -> Engine:

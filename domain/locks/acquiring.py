@@ -68,7 +68,7 @@ judged AS MATERIALIZED (
             ELSE 'granted'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(decision="granted")}, winner AS MATERIALIZED (
+), {steps.verdict(wins="decision = 'granted'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), {steps.GRANTED}, settled AS (
     SELECT v.*, CASE

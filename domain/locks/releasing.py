@@ -60,7 +60,7 @@ judged AS MATERIALIZED (
             ELSE 'not-lock-holder'
         END AS decision, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(decision="released")}, winner AS MATERIALIZED (
+), {steps.verdict(wins="decision = 'released'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), freed AS (
     UPDATE users u SET

@@ -57,7 +57,7 @@ judged AS MATERIALIZED (
             ELSE 'renewed'
         END AS outcome, {steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(outcome="renewed")}, winner AS MATERIALIZED (
+), {steps.verdict(wins="outcome = 'renewed'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n DESC
 ), renewed AS (
     UPDATE users u SET

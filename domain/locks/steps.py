@@ -76,14 +76,13 @@ GRANTED = f"""granted AS (
 )"""
 
 
-def verdict(**wins: str) -> str:
-    """SQL for the judged requests, with whether each `wins`: the column named has that value.
+def verdict(*, wins: str) -> str:
+    """SQL for the judged requests, with whether each `wins`, by a condition on what was judged.
 
     It is a column of its own for the planner's sake. Of `column = value` it would expect one row in two hundred, and
     then look through all locked rows once for every winner; of a column that is true or false it expects half.
     """
-    ((column, value),) = wins.items()
-    return f"verdict AS MATERIALIZED (SELECT *, {column} = '{value}' AS wins FROM judged)"
+    return f"verdict AS MATERIALIZED (SELECT *, {wins} AS wins FROM judged)"
 
 
 def after(changed: str) -> str:
