@@ -41,9 +41,9 @@ _LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
 NARROW = text(f"""
 WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
     SELECT u.id, u.project_id, u.env, u.domain, u.labels, u.available_at FROM users u
-    WHERE {lines.FREE} ORDER BY u.available_at, u.id LIMIT {FREE_MOST}
+    WHERE {lines.FREE} ORDER BY u.available_at LIMIT {FREE_MOST}
 ), pools AS MATERIALIZED (
-    SELECT h.selector, (array_agg(f.id ORDER BY f.available_at, f.id))[1:{LIST_MOST}] AS ids
+    SELECT h.selector, (array_agg(f.id ORDER BY f.available_at))[1:{LIST_MOST}] AS ids
     FROM heads h JOIN free f ON {lines.matches("f", "h")} GROUP BY h.selector
 ), totals AS (SELECT (SELECT count(*) FROM free) AS free, {_TOTALS})
 {_CANDIDATE_ROWS}
@@ -55,7 +55,7 @@ WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
     SELECT h.selector, f.ids FROM heads h CROSS JOIN LATERAL (
         SELECT array_agg(c.id) AS ids FROM (
             SELECT u.id FROM users u WHERE {lines.FREE} AND {lines.matches("u", "h")}
-            ORDER BY u.available_at, u.id LIMIT {LIST_MOST}
+            ORDER BY u.available_at LIMIT {LIST_MOST}
         ) c
     ) f WHERE f.ids IS NOT NULL
 ), totals AS (SELECT 0 AS free, {_TOTALS})

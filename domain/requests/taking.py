@@ -39,7 +39,7 @@ CLAIM = f"""
 WITH RECURSIVE {_LINE}
 SELECT u.id FROM users u
 WHERE {lines.FREE} AND {{wish}} AND {NOT_KEPT}
-ORDER BY u.available_at, u.id LIMIT :total FOR NO KEY UPDATE OF u SKIP LOCKED
+ORDER BY u.available_at LIMIT :total FOR NO KEY UPDATE OF u SKIP LOCKED
 """
 
 # Counted without locks, and no further than needed: enough is enough.
@@ -53,7 +53,7 @@ SELECT ({MATCHING}) AS matching,
         WHERE {lines.WAITING} AND q.selector = :selector AND {lines.ATTENDED}) AS waiting,
     (SELECT extract(epoch FROM u.available_at - clock_timestamp()) FROM users u
         WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()) AND {{wish}}
-        ORDER BY u.available_at, u.id LIMIT 1)::float8 AS next_seconds
+        ORDER BY u.available_at LIMIT 1)::float8 AS next_seconds
 """
 
 
