@@ -1,9 +1,9 @@
 """Group commit: lock changes that arrive together are made together.
 
-A request a transaction costs a thread hop, several round trips and one fsync each. Here the requests that arrive
-while the previous batch is under way form the next one and are executed as ONE statement, which is its own
-transaction. There is no timer: an idle service sends a batch of one at once, under load the batches grow by
-themselves. A few lanes (threads, each with a connection) work side by side.
+A request a transaction costs several round trips and one fsync each. Here the requests that arrive while the previous
+batch is under way form the next one and are executed as ONE statement, which is its own transaction. There is no timer:
+an idle service sends a batch of one at once, under load the batches grow by themselves. A few lanes (tasks, each with a
+connection) work side by side on the event loop: a thread would compete with the loop for the interpreter.
 
 What keeps that honest:
 
@@ -19,17 +19,16 @@ Source: the group commit of D. DeWitt et al., "Implementation techniques for mai
 """
 
 import asyncio
+import contextlib
 import itertools
-import threading
-import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine
 
-from domain import db, locks, log, quotas, requests
+from domain import bridge, db, locks, log, quotas, requests
 from domain.errors import DatabaseUnavailable, Overloaded
 from domain.locks import Acquire, Release, Renew
 from domain.requests import Ask, Cancel, Claim, Detach, Enqueue
@@ -54,6 +53,7 @@ REQUEST_VERBS: dict[type[Request], Verb] = {
     Cancel: requests.cancel,
 }
 TRIES = 2
+SETTLE_TURNS = 3
 UNDO_PAUSE_SECONDS = 1.0
 UNDO_TRIES = 10
 
@@ -67,7 +67,6 @@ class _Call:
     requests: Sequence[Request]
     undo: bool
     number: int
-    loop: asyncio.AbstractEventLoop
     outcomes: asyncio.Future[Sequence[Outcome]]
 
 
@@ -81,48 +80,48 @@ class _Undo:
 
 @dataclass(eq=False)
 class GroupCommit:
-    """Executes requests in batches on `lanes` threads, each batch of one verb and in a transaction of its own.
+    """Executes requests in batches on `lanes` connections, each batch of one verb and in a transaction of its own.
 
-    Where each verb is a single statement the engine should autocommit. `after_commit` is told the outcomes of each
-    batch, once they are certain; should it fail, that is logged and nothing else.
+    It belongs to the loop on which it was started. The engine needs one connection more than there are lanes. Where
+    each verb is a single statement it should autocommit. `after_commit` is told the outcomes of each batch, once they
+    are certain; should it fail, that is logged and nothing else.
     """
 
     engine: Engine
     verbs: Mapping[type[Request], Verb] = field(default_factory=lambda: LOCK_VERBS)
-    lanes: int = 2
+    lanes: int = 1
     capacity: int = 10_000
     batch: int = 256
     patience_seconds: float = 4.0
     after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
-    _waiting: dict[type[Request], deque[_Call]] = field(default_factory=dict)
+    _waiting: dict[type[Request], deque[_Call]] = field(default_factory=lambda: defaultdict(deque))
     _queued: int = 0
     _undos: list[_Undo] = field(default_factory=list)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    _threads: list[threading.Thread] = field(default_factory=list)
-    _undo_wanted: threading.Event = field(default_factory=threading.Event)
-    _closing: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._waiting = {request: deque() for request in self.verbs}
+    _loop: asyncio.AbstractEventLoop | None = None
+    _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _undo_wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _opened: bool = False
 
     def start(self) -> None:
-        jobs = [self._run_lane] * self.lanes + [self._run_undos]
-        self._threads = [threading.Thread(target=job, name=f"lane-{n}", daemon=True) for n, job in enumerate(jobs)]
-        for thread in self._threads:
-            thread.start()
+        """Called on the loop."""
+        self._loop = asyncio.get_running_loop()
+        jobs = [self._run_lane() for _ in range(self.lanes)] + [self._run_undos()]
+        self._tasks = [self._loop.create_task(job, name=f"lane-{n}") for n, job in enumerate(jobs)]
 
-    def close(self, *, seconds: float = 10.0) -> None:
-        """Refuse new requests, serve those that wait, end the lanes, undo what is left; called off the event loop."""
-        with self._changed:
-            self._closing.set()
-            self._changed.notify_all()
+    async def close(self, *, seconds: float = 10.0) -> None:
+        """Refuse new requests, serve those that wait, end the lanes, undo what is left."""
+        self._closing.set()
+        self._wanted.set()
         self._undo_wanted.set()
-        deadline = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        if self._undos and time.monotonic() < deadline:
-            self._undo(self._undos)
+        _, left = await asyncio.wait(self._tasks, timeout=seconds)
+        for task in left:
+            task.cancel()
+        if self._undos and not left:
+            await self._undo(self._undos)
 
     async def submit(self, request: Request, *, undo: bool = False) -> Outcome:
         """What became of the request, once it is committed. `undo` releases a grant that comes too late.
@@ -140,7 +139,7 @@ class GroupCommit:
         Refusals are among the outcomes. Raises Overloaded and DatabaseUnavailable.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(requests, undo, next(self._numbers), loop, loop.create_future())
+        call = _Call(requests, undo, next(self._numbers), loop.create_future())
         self._enqueue(call)
         too_late = loop.call_later(self.patience_seconds, _give_up, call)
         try:
@@ -153,45 +152,53 @@ class GroupCommit:
         return self._queued
 
     def _enqueue(self, call: _Call) -> None:
-        with self._changed:
-            if self._closing.is_set() or self._queued >= self.capacity:
-                raise Overloaded
-            self._waiting[type(call.requests[0])].append(call)
-            self._queued += 1
-            self._changed.notify()
+        if self._closing.is_set() or self._queued >= self.capacity:
+            raise Overloaded
+        self._waiting[type(call.requests[0])].append(call)
+        self._queued += 1
+        self._wanted.set()
 
-    def _run_lane(self) -> None:
-        while (calls := self._next_batch()) is not None:
-            if calls:
-                self._serve(calls)
+    async def _run_lane(self) -> None:
+        while self._queued or not self._closing.is_set():
+            if not self._queued:
+                self._wanted.clear()
+                await self._wanted.wait()
+            await _settle()
+            if calls := self._next_batch():
+                await self._serve(calls)
 
-    def _next_batch(self) -> list[_Call] | None:
-        """The oldest calls of one verb, as many as fit; None when there will be no more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closing.is_set() or self._queued)
-            queues = [queue for queue in self._waiting.values() if queue]
-            if not queues:
-                return None
-            queue = min(queues, key=lambda calls: calls[0].number)
-            taken = [queue.popleft()]
-            size = len(taken[0].requests)
-            while queue and size + len(queue[0].requests) <= self.batch:
-                size += len(queue[0].requests)
-                taken.append(queue.popleft())
-            self._queued -= len(taken)
+    def _next_batch(self) -> list[_Call]:
+        """The oldest calls of one verb, as many as fit."""
+        queues = [queue for queue in self._waiting.values() if queue]
+        if not queues:
+            return []
+        queue = min(queues, key=lambda calls: calls[0].number)
+        taken = [queue.popleft()]
+        size = len(taken[0].requests)
+        while queue and size + len(queue[0].requests) <= self.batch:
+            size += len(queue[0].requests)
+            taken.append(queue.popleft())
+        self._queued -= len(taken)
         return [call for call in taken if not call.outcomes.done()]
 
-    def _serve(self, calls: Sequence[_Call]) -> None:
-        outcomes = self._execute([request for call in calls for request in call.requests])
+    async def _serve(self, calls: Sequence[_Call]) -> None:
+        outcomes = await self._run([request for call in calls for request in call.requests])
         remaining = iter(outcomes)
-        answered = [(call, list(itertools.islice(remaining, len(call.requests)))) for call in calls]
-        for loop in {call.loop for call in calls}:
-            mine = [(call, its) for call, its in answered if call.loop is loop]
-            try:
-                loop.call_soon_threadsafe(self._hand_out, mine)
-            except RuntimeError:  # that loop has ended, and its callers with it
-                self._give_back(mine)
+        self._hand_out([(call, list(itertools.islice(remaining, len(call.requests)))) for call in calls])
         self._tell(outcomes)
+
+    async def _run(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        """Execute them, while the loop goes on.
+
+        The first alone: SQLAlchemy gets to know the server within a lock of threads, on which a second would wait and
+        stop the loop, and thereby the first.
+        """
+        if self._opened:
+            return await bridge.run(self._execute, requests)
+        async with self._opening:
+            outcomes = await bridge.run(self._execute, requests)
+        self._opened = not isinstance(outcomes[0], DatabaseUnavailable)
+        return outcomes
 
     def _execute(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One outcome a request, whatever happens."""
@@ -211,7 +218,7 @@ class GroupCommit:
         return [DatabaseUnavailable() for _ in requests]
 
     def _hand_out(self, answered: Sequence[tuple[_Call, Sequence[Outcome]]]) -> None:
-        """On the callers' loop, where a caller cannot give up between the look and the answer."""
+        """Between the look and the answer a caller cannot give up: nothing here waits."""
         late = []
         for call, outcomes in answered:
             unknown = any(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
@@ -233,34 +240,38 @@ class GroupCommit:
         self._add_undos(undos)
 
     def undo(self, request: Release | Cancel) -> None:
-        """Undo a grant that nobody waits for, soon and, should Postgres be away, until it is done."""
-        self._add_undos([_Undo(request)])
+        """Undo a grant that nobody waits for, soon and, should Postgres be away, until it is done; from any thread."""
+        assert self._loop is not None, "start comes first"
+        self._loop.call_soon_threadsafe(self._add_undos, [_Undo(request)])
 
     def _add_undos(self, undos: Sequence[_Undo]) -> None:
-        with self._changed:
-            self._undos.extend(undos)
+        self._undos.extend(undos)
         if undos:
             self._undo_wanted.set()
 
-    def _run_undos(self) -> None:
+    async def _run_undos(self) -> None:
         while not self._closing.is_set():
-            self._undo_wanted.wait()
+            await self._undo_wanted.wait()
             self._undo_wanted.clear()
             while undos := self._undos[: self.batch]:
-                self._undo(undos)
-                if self._undos and self._closing.wait(UNDO_PAUSE_SECONDS):
+                await self._undo(undos)
+                if self._undos and await self._closes_within(UNDO_PAUSE_SECONDS):
                     return
 
-    def _undo(self, undos: Sequence[_Undo]) -> None:
-        outcomes = self._execute([undo.request for undo in undos])
+    async def _closes_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        return self._closing.is_set()
+
+    async def _undo(self, undos: Sequence[_Undo]) -> None:
+        outcomes = await self._run([undo.request for undo in undos])
         done = []
         for undo, outcome in zip(undos, outcomes, strict=True):
             if not isinstance(outcome, DatabaseUnavailable):
                 undo.tries_left -= 1
             if not isinstance(outcome, Exception) or not undo.tries_left:
                 done.append(undo)
-        with self._changed:
-            self._undos = [undo for undo in self._undos if undo not in done]
+        self._undos = [undo for undo in self._undos if undo not in done]
         self._tell(outcomes)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -268,6 +279,12 @@ class GroupCommit:
             self.after_commit(outcomes)
         except Exception:
             log_.exception("after_commit_failed")
+
+
+async def _settle() -> None:
+    """Let the loop read what has arrived by now, so that it goes along; on an idle loop this takes no time."""
+    for _ in range(SETTLE_TURNS):
+        await asyncio.sleep(0)
 
 
 def _give_up(call: _Call) -> None:

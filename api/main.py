@@ -96,7 +96,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     # These try again by themselves, so their connections need no check before use.
-    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True)
+    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True, generic=True)
     commits = GroupCommit(single, lanes=settings.lanes)
     several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
     pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
@@ -170,8 +170,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await asyncio.to_thread(services.streams.tailer.close)
         await asyncio.to_thread(services.dispatcher.close)  # what it grants to calls that are gone, `requests` undoes
-        await asyncio.to_thread(services.requests.close)
-        await asyncio.to_thread(services.commits.close)
+        await services.requests.close()
+        await services.commits.close()
         services.hints.close()
         await asyncio.to_thread(services.database.close)
         services.cache_writer.close()

@@ -1,17 +1,18 @@
 """Connections to Postgres that never hang, and what their failures mean."""
 
+import asyncio
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain import preparing
+from domain import bridge, preparing
 
 DEFAULT_PATIENCE_SECONDS = 4.0
 READ_ONLY_TRANSACTION = "25006"  # a primary that has become a standby: ask again, the name will move
@@ -39,13 +40,15 @@ def engine(
     autocommit: bool = False,
     pre_ping: bool | None = None,
     prepare: bool = False,
+    generic: bool = False,
 ) -> Engine:
     """An engine whose every wait for the server ends after `patience_seconds` with OperationalError.
 
     `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that,
     and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and
-    COMMIT where one statement is the whole transaction. `prepare` has statements planned once a connection: see
-    `preparing`, for those that are executed all the time.
+    COMMIT where one statement is the whole transaction. `prepare` has statements planned once a connection, `generic`
+    never for particular parameters: see `preparing`, for those that are executed all the time. Used on an event loop
+    (see `bridge`), the pool must hold a connection for each that works at the same time.
     """
     psycopg2.extensions.set_wait_callback(_wait)
     factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})
@@ -60,8 +63,9 @@ def engine(
         isolation_level="AUTOCOMMIT" if autocommit else None,
         connect_args={"connection_factory": factory, "application_name": name},
     )
+    event.listen(made, "do_connect", _connect)
     if prepare:
-        preparing.install(made)
+        preparing.install(made, generic=generic)
     return made
 
 
@@ -86,17 +90,28 @@ def retrying(call: Callable[[], T], *, seconds: float, pause_seconds: float = 0.
             time.sleep(pause_seconds)
 
 
+def _connect(
+    _dialect: object, _record: object, args: Sequence[Any], options: Mapping[str, Any]
+) -> psycopg2.extensions.connection | None:
+    """On an event loop a thread connects: libpq resolves names, and does not let go meanwhile."""
+    if not bridge.active():
+        return None  # as usual
+    connected: psycopg2.extensions.connection = bridge.wait_for(asyncio.to_thread(psycopg2.connect, *args, **options))
+    return connected
+
+
 def _wait(connection: Any) -> None:  # noqa: ANN401  -- psycopg2 hands over its own type, or a cursor's
     """psycopg2's wait callback: drive the connection until it is ready, but only for so long."""
     patience = getattr(connection, "patience_seconds", None)
     deadline = None if patience is None else time.monotonic() + patience
+    ready = bridge.ready if bridge.active() else _ready
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
-        if not _ready(connection.fileno(), state, deadline):
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not ready(connection.fileno(), reading=state == psycopg2.extensions.POLL_READ, seconds=remaining):
             raise psycopg2.OperationalError("the database server did not answer in time")
 
 
-def _ready(fileno: int, state: int, deadline: float | None) -> bool:
+def _ready(fileno: int, *, reading: bool, seconds: float | None) -> bool:
     poller = select.poll()  # select.select would fail beyond 1,024 open files
-    poller.register(fileno, select.POLLIN if state == psycopg2.extensions.POLL_READ else select.POLLOUT)
-    remaining = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1_000
-    return bool(poller.poll(remaining))
+    poller.register(fileno, select.POLLIN if reading else select.POLLOUT)
+    return bool(poller.poll(None if seconds is None else seconds * 1_000))

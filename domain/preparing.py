@@ -7,6 +7,10 @@ SQL's own PREPARE and EXECUTE from its second execution on. Callers notice nothi
 Cached plans grow old: a table that was empty when they were made may hold thousands of rows now. So they are discarded
 every few seconds, and made anew by the next execution.
 
+Postgres itself chooses between the plan it has and a new one for these parameters, by what the first five cost by its
+guess. After five small batches it plans each one anew, for as long as the connection lives: three times the work for a
+lock change. An engine whose statements have one good plan forbids that (`generic`).
+
 Behind a pooler in transaction mode a connection may find itself on a server that was told nothing. The statement then
 fails with a code that `db.unavailable` counts among those worth another try, and the engine prepares nothing any more.
 """
@@ -34,6 +38,8 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 PREPARABLE = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 UNQUOTED = re.compile(r'["\\]')
 
+GENERIC = "SET plan_cache_mode = force_generic_plan"
+
 TYPES = (
     (bool, "boolean"),
     (int, "bigint"),
@@ -47,9 +53,9 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 log_ = log.get(__name__)
 
 
-def install(engine: Engine) -> None:
-    """Have the engine's statements prepared."""
-    preparer = _Preparer()
+def install(engine: Engine, *, generic: bool = False) -> None:
+    """Have the engine's statements prepared; `generic` with one plan for all parameters."""
+    preparer = _Preparer(generic=generic)
     event.listen(engine, "before_cursor_execute", preparer.prepare, retval=True)
     event.listen(engine, "handle_error", preparer.notice)
 
@@ -57,7 +63,8 @@ def install(engine: Engine) -> None:
 class _Preparer:
     """Rewrites executions. What a connection has seen and prepared is noted in its `info`, which ends with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, generic: bool) -> None:
+        self._generic = generic
         self._off = False
         self._unfit = set[str]()
 
@@ -80,6 +87,8 @@ class _Preparer:
             return statement, parameters
         name, names, body = _translated(statement)
         if not known[statement]:
+            if self._generic:
+                cursor.execute(GENERIC)
             types = ", ".join(_type(parameters[each]) for each in names)
             self._unfit.add(statement)  # unless it turns out to be fit: a failure here costs one try, not all
             cursor.execute(f"PREPARE {name} ({types}) AS {body}" if names else f"PREPARE {name} AS {body}")

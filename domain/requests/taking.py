@@ -2,14 +2,13 @@
 
 import json
 import random
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from domain import lines, quotas
+from domain import bridge, lines, quotas
 from domain.errors import NoMatchingUser, NoUserFree, Refusal
 from domain.requests import asking
 from domain.requests.asking import Ask, Granted, Key, Opened
@@ -109,7 +108,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
         if all(counts[ask.key].free < ask.count for ask in short):
             break
         if attempt < TRIES - 1:
-            time.sleep(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
+            bridge.pause(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
             conn.exec_driver_sql("ROLLBACK TO SAVEPOINT claim")
     granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
     missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0, counted=False) for ask in asks}

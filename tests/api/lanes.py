@@ -1,4 +1,4 @@
-"""A group commit of a test's own, and what it takes to catch it in the middle of its work."""
+"""A group commit of a test's own, on a loop of its own, and what it takes to catch it in the middle of its work."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,12 @@ class Lanes:
 
     commits: GroupCommit
     engine: Engine
+    runner: asyncio.Runner
     batches: list[Sequence[Outcome]] = field(default_factory=list)
+
+    def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it to its end on the loop of the lanes, but not for ever. Between two calls that loop stands still."""
+        return self.runner.run(asyncio.wait_for(work, 30))
 
     def new_users(self, count: int) -> list[uuid.UUID]:
         new = [users.NewUser(login=f"bot-{uuid.uuid4().hex}") for _ in range(count)]
@@ -77,17 +82,22 @@ def running(database_url: str, *, lanes: int = 1, **options: Any) -> Iterator[La
     """Lanes at work until the end of the block."""
     wired = db.engine(database_url, pool_size=lanes + 1, autocommit=True, patience_seconds=30, name="lane")
     engine = db.engine(database_url, pool_size=10, patience_seconds=30)
-    started = Lanes(GroupCommit(wired, lanes=lanes, **options), engine)
-    if "after_commit" not in options:
-        started.commits.after_commit = started.batches.append
-    started.commits.start()
-    try:
-        yield started
-    finally:
-        started.commits.close()
-        wired.dispose()
-        engine.dispose()
-    assert [thread for thread in started.commits._threads if thread.is_alive()] == []
+    with asyncio.Runner() as runner:
+        started = Lanes(GroupCommit(wired, lanes=lanes, **options), engine, runner)
+        if "after_commit" not in options:
+            started.commits.after_commit = started.batches.append
+        runner.run(_start(started.commits))
+        try:
+            yield started
+        finally:
+            runner.run(started.commits.close())
+            wired.dispose()
+            engine.dispose()
+        assert [task for task in started.commits._tasks if not task.done()] == []
+
+
+async def _start(commits: GroupCommit) -> None:
+    commits.start()
 
 
 def acquire(user_id: uuid.UUID, **changes: Any) -> Acquire:
@@ -98,11 +108,6 @@ def acquire(user_id: uuid.UUID, **changes: Any) -> Acquire:
         "ttl": timedelta(minutes=15),
     }
     return Acquire(user_id=user_id, **{**fields, **changes})
-
-
-def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, but not for ever."""
-    return asyncio.run(asyncio.wait_for(work, 30))
 
 
 async def outcomes(*calls: Awaitable[Any]) -> list[Any]:

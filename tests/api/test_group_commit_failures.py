@@ -1,7 +1,6 @@
 """Whatever fails in the middle of a batch, nobody suffers for another, and no lease is left with nobody."""
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -11,11 +10,10 @@ import pytest
 from sqlalchemy import Connection, text
 
 from api import group_commit
-from api.group_commit import GroupCommit, Outcome, Request
-from domain import db
+from api.group_commit import Outcome, Request
 from domain.errors import DatabaseUnavailable, LockHeld, Overloaded
 from domain.locks import Acquire, Grant, Release, Released
-from tests.api.lanes import acquire, finish, outcomes, running
+from tests.api.lanes import acquire, outcomes, running
 
 
 @pytest.mark.parametrize(
@@ -43,7 +41,7 @@ def test_a_bad_request_never_fails_its_neighbours(database_url: str, bad: dict[s
                 await asyncio.sleep(0)
             return await outcomes(*calls)
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert [isinstance(outcome, Grant) for outcome in told] == [True, True, False, True, True, True]
         assert isinstance(told[2], Exception)
@@ -62,7 +60,7 @@ def test_a_lane_that_loses_its_connection_repeats_its_batch(database_url: str) -
                 lanes.kill(lanes.busy())
             return await outcomes(*calls)
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert {type(outcome) for outcome in told} == {Grant}
         assert [lanes.events(user_id) for user_id in [first, *others]] == [["acquired"]] * 6
@@ -95,7 +93,7 @@ def test_what_was_committed_before_the_connection_broke_is_recognised(
             granted = await lanes.commits.submit(wish, undo=True)
             return [granted, *await outcomes(lanes.commits.submit(Release(user_id, "anonymous", wish.lease_id)))]
 
-        granted, released = finish(work())
+        granted, released = lanes.finish(work())
 
         assert granted.lease_id == wish.lease_id
         assert isinstance(released, Released)
@@ -115,20 +113,17 @@ def test_a_full_queue_refuses_at_once_and_serves_whom_it_has(database_url: str) 
                 assert [call.done() for call in calls] == [False, False, False, False, True]
             return await outcomes(*calls)
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert [type(outcome) for outcome in told] == [Grant, Grant, Grant, Grant, Overloaded]
         assert lanes.events(others[-1]) == []
 
 
 def test_without_a_database_every_caller_is_told_so_in_time() -> None:
-    engine = db.engine("postgresql+psycopg2://nobody@127.0.0.1:1/none", autocommit=True, patience_seconds=1)
-    commits = GroupCommit(engine)
-    commits.start()
-    with contextlib.closing(commits):
+    with running("postgresql+psycopg2://nobody@127.0.0.1:1/none", lanes=2) as lanes:
         wishes = [acquire(uuid.uuid4()) for _ in range(50)]
 
-        told = finish(outcomes(*(commits.submit(wish, undo=True) for wish in wishes)))
+        told = lanes.finish(outcomes(*(lanes.commits.submit(wish, undo=False) for wish in wishes)))
 
     assert {type(outcome) for outcome in told} == {DatabaseUnavailable}
 
@@ -144,7 +139,7 @@ def test_lanes_work_on_after_their_connections_were_killed_while_idle(database_u
                 lanes.kill(list(idle))
             return told + await outcomes(*(lanes.commits.submit(acquire(each), undo=True) for each in ids[4:]))
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert {type(outcome) for outcome in told} == {Grant}
         assert [lanes.events(each) for each in ids] == [["acquired"]] * 8
@@ -161,6 +156,6 @@ def test_refusals_of_a_batch_stay_refusals_when_it_is_repeated(database_url: str
                 lanes.kill(lanes.busy())
             return await outcomes(*calls)
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert [type(outcome) for outcome in told] == [Grant, LockHeld, LockHeld]

@@ -10,7 +10,7 @@ from api import group_commit
 from api.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailable
 from domain.locks import Acquire, Grant
-from tests.api.lanes import Lanes, acquire, finish, outcomes, running
+from tests.api.lanes import Lanes, acquire, outcomes, running
 from tests.api.servers import eventually
 
 PATIENCE_SECONDS = 1.0  # long enough for a lane to begin, on a busy machine too
@@ -43,7 +43,7 @@ def test_a_grant_that_comes_too_late_is_released_as_unclaimed(database_url: str)
             told = await given_up(lanes, acquire(user_id), undo=True)
             return [*told, await undone(lanes, user_id)]
 
-        gave_up, in_time = finish(work())
+        gave_up, in_time = lanes.finish(work())
 
         assert isinstance(gave_up, DatabaseUnavailable)
         assert in_time
@@ -61,7 +61,7 @@ def test_a_late_grant_is_kept_for_a_caller_that_can_ask_again(database_url: str)
             await asyncio.sleep(0.3)  # several rounds of undoing
             return [*told, *await outcomes(lanes.commits.submit(wish, undo=False))]
 
-        gave_up, again = finish(work())
+        gave_up, again = lanes.finish(work())
 
         assert isinstance(gave_up, DatabaseUnavailable)
         assert isinstance(again, Grant)
@@ -77,13 +77,14 @@ def test_what_nobody_waits_for_any_more_is_not_even_begun(database_url: str) -> 
             with lanes.held(first):
                 blocking = asyncio.create_task(lanes.commits.submit(acquire(first), undo=False))
                 await lanes.stuck()
-                return await outcomes(blocking, lanes.commits.submit(acquire(second), undo=False))
+                told = await outcomes(blocking, lanes.commits.submit(acquire(second), undo=False))
+            assert await asyncio.to_thread(eventually, lambda: lanes.events(first) == ["acquired"])
+            assert await asyncio.to_thread(eventually, lambda: lanes.commits.waiting() == 0)
+            return told
 
-        told = finish(work())
+        told = lanes.finish(work())
 
         assert {type(outcome) for outcome in told} == {DatabaseUnavailable}
-        assert eventually(lambda: lanes.events(first) == ["acquired"])
-        assert eventually(lambda: lanes.commits.waiting() == 0)
         assert lanes.events(second) == []
 
 
@@ -98,25 +99,11 @@ def test_a_caller_that_is_cancelled_disturbs_nobody(database_url: str) -> None:
                 calls[2].cancel()
             return [*await outcomes(*calls), await undone(lanes, ids[2])]
 
-        *told, in_time = finish(work())
+        *told, in_time = lanes.finish(work())
 
         assert [type(outcome) for outcome in told] == [Grant, Grant, asyncio.CancelledError, Grant, Grant]
         assert in_time
         assert [lanes.events(each) for each in ids if each != ids[2]] == [["acquired"]] * 4
-
-
-def test_the_grants_of_a_loop_that_has_ended_are_undone(database_url: str) -> None:
-    with running(database_url) as lanes:
-        (user_id,) = lanes.new_users(1)
-
-        async def leave() -> None:
-            asyncio.create_task(lanes.commits.submit(acquire(user_id), undo=True))  # noqa: RUF006  -- left behind
-            await lanes.stuck()
-
-        with lanes.held(user_id):
-            finish(leave())
-
-        assert eventually(lambda: lanes.events(user_id) == ["acquired", "released unclaimed"])
 
 
 def test_an_undo_never_touches_the_next_holder(database_url: str) -> None:
@@ -130,7 +117,7 @@ def test_an_undo_never_touches_the_next_holder(database_url: str) -> None:
             await lanes.commits.submit(acquire(user_id, owner="the next"), undo=False)
             await asyncio.sleep(0.3)  # several rounds of undoing
 
-        finish(work())
+        lanes.finish(work())
 
         lock = lanes.user(user_id).lock
         assert lock is not None
@@ -138,13 +125,15 @@ def test_an_undo_never_touches_the_next_holder(database_url: str) -> None:
 
 
 def test_closing_undoes_what_nobody_waits_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The thread that undoes at once is away, as when the service stops in that very moment.
-    monkeypatch.setattr(GroupCommit, "_run_undos", lambda _self: None)
+    async def nothing(_self: GroupCommit) -> None:
+        """What undoes at once is away, as when the service stops in that very moment."""
+
+    monkeypatch.setattr(GroupCommit, "_run_undos", nothing)
     with running(database_url, patience_seconds=PATIENCE_SECONDS) as lanes:
         (user_id,) = lanes.new_users(1)
-        finish(given_up_and_granted(lanes, acquire(user_id)))
+        lanes.finish(given_up_and_granted(lanes, acquire(user_id)))
 
-        lanes.commits.close()
+        lanes.finish(lanes.commits.close())
 
         assert lanes.events(user_id) == ["acquired", "released unclaimed"]
 

@@ -17,6 +17,10 @@ SELECT CAST(:texts AS text[]) AS texts, CAST(:uuids AS uuid[]) AS uuids, CAST(:n
     CAST(:one AS text) AS one, CAST(:none AS uuid) AS none, 7 % 4 AS rest
 """
 
+PLANS = """
+SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE strpos(statement, 'SELECT 7 + ') > 0
+"""
+
 
 @pytest.fixture
 def prepared(database_url: str) -> Iterator[Engine]:
@@ -210,3 +214,18 @@ def test_a_statement_that_cannot_be_prepared_fails_once_and_is_plain_from_then_o
             outcomes.append(type(error.orig).__name__)
 
     assert outcomes == ["unknown", "IndeterminateDatatype", "unknown", "unknown"]
+
+
+@pytest.mark.parametrize("generic", [True, False])
+def test_a_generic_engine_never_plans_for_particular_parameters(database_url: str, *, generic: bool) -> None:
+    engine = db.engine(database_url, pool_size=1, patience_seconds=30, prepare=True, generic=generic)
+    with engine.begin() as conn:
+        for number in range(5):
+            conn.execute(text("SELECT 7 + CAST(:number AS bigint)"), {"number": number})
+        plans = (
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'PREPARE%SELECT 7 +%'"
+        )
+        told = conn.exec_driver_sql(plans.replace("%", "%%")).one()
+    engine.dispose()
+
+    assert tuple(told) == ((4, 0) if generic else (0, 4))
