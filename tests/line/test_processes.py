@@ -65,7 +65,7 @@ def test_all_who_stay_are_served_once_and_in_order(farm: Farm, redis: str, secon
 
 
 def test_the_others_go_on_when_a_process_is_killed_and_what_it_was_granted_comes_back(farm: Farm) -> None:
-    users = farm.new_users(6)
+    users = farm.new_users(12)  # so many that the dead hardly hold all of them
     crowd = Crowd(farm.urls, 60, vanishing=0.02, mortal=farm.urls[:1])
     killed_at = 0.0
 
