@@ -8,6 +8,7 @@ written by the statement that already holds the user's row lock.
 from sqlalchemy import Connection, text
 
 from domain import epochs
+from domain.epochs import State
 
 
 def utc(expression: str) -> str:
@@ -62,13 +63,14 @@ def pending(conn: Connection) -> bool:
     return bool(conn.execute(PENDING).scalar_one())
 
 
-def sequence(conn: Connection, *, limit: int = 500) -> int:
+def sequence(conn: Connection, *, limit: int = 500, locked: State | None = None) -> int:
     """Move up to `limit` changes into `events` with the next numbers, in one transaction; how many were moved.
 
     The row lock is a statement of its own: in READ COMMITTED the move then has a snapshot taken after the lock,
-    and sees everything that the previous holder of the lock committed.
+    and sees everything that the previous holder of the lock committed. `locked` is the state of a caller that has
+    locked the row in this transaction already.
     """
-    state = epochs.lock(conn)
+    state = locked or epochs.lock(conn)
     last_seq = conn.execute(SEQUENCE, {"limit": limit, "last_seq": state.last_seq, "epoch": state.epoch}).scalar_one()
     return int(last_seq) - state.last_seq
 
