@@ -61,7 +61,9 @@ class Relay:
     """One relay between one database and one stream; `publish` belongs to one thread, `sequence` to any.
 
     At most the newest `keep_count` events are put on a stream. `published` is told of each batch that has just become
-    known to the world, and may forget it.
+    known to the world, and may forget it. `single` is an engine that autocommits, for what is one statement or needs no
+    more than each statement's own snapshot: BEGIN and COMMIT would only be two round trips more. Without one, `engine`
+    does that too.
     """
 
     def __init__(
@@ -70,13 +72,12 @@ class Relay:
         stream: Stream,
         *,
         keep_count: int,
+        single: Engine | None = None,
         published: Callable[[Sequence[Event]], None] = lambda _: None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._engine = engine
-        # The same connections, for what is one statement or needs no more than each statement's own snapshot: there
-        # BEGIN and COMMIT would only be two round trips more.
-        self._plain = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single = single or engine
         self._stream = stream
         self._keep_count = keep_count
         self._published = published
@@ -102,7 +103,7 @@ class Relay:
         return moved
 
     def _sequence(self) -> int:
-        with self._plain.connect() as conn:
+        with self._single.begin() as conn:
             if not outbox.pending(conn):
                 return 0
         with self._engine.begin() as conn:
@@ -134,7 +135,7 @@ class Relay:
         return 0 if end else len(batch.events)
 
     def next_batch(self) -> Batch:
-        with self._plain.connect() as conn:
+        with self._single.begin() as conn:
             look = epochs.look(conn)
             if look.known:
                 return self._batch(conn, look)
@@ -159,7 +160,7 @@ class Relay:
 
     def advance(self, batch: Batch) -> None:
         last = batch.events[-1].cursor
-        with self._plain.connect() as conn:
+        with self._single.begin() as conn:
             epochs.advance(conn, epoch=last.epoch, published_seq=last.seq)
 
     def trim(self) -> int:
@@ -174,6 +175,7 @@ class Relay:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._single.dispose()
 
     # When the stream ends otherwise than expected
 
