@@ -35,11 +35,13 @@ def user_data(user: str) -> str:
 
 PENDING = text("SELECT EXISTS (SELECT FROM outbox)")
 
+# An outbox is mostly empty, and so the planner knows it: joined with the batch it would be read again for every row of
+# the batch (40 ms for 500, not 2). Looked up by an array, it cannot be.
 SEQUENCE = text("""
 WITH batch AS MATERIALIZED (
     SELECT * FROM outbox ORDER BY id LIMIT :limit
 ), gone AS (
-    DELETE FROM outbox o USING batch b WHERE o.id = b.id
+    DELETE FROM outbox WHERE id = ANY (ARRAY(SELECT id FROM batch))
 ), moved AS (
     INSERT INTO events (seq, epoch, event_id, user_id, lock_version, type, data, occurred_at, traceparent,
                         lease_id, principal)
