@@ -86,7 +86,7 @@ def as_json(event: Event) -> str:
     It is written, not encoded: every part is text of ours that needs no quoting, or JSON already.
     """
     subject = "users" if event.user_id else "webhooks"
-    entity = event.user_id or event.data["webhook_id"]
+    entity = str(event.user_id or event.data["webhook_id"])
     version = "" if event.lock_version is None else f'"lockversion":{event.lock_version},'
     trace = "" if event.traceparent is None else f'"traceparent":"{event.traceparent}",'
     return (
