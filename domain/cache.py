@@ -25,29 +25,42 @@ TIMEOUT_SECONDS = 0.1
 BREAK_SECONDS = 1.0
 
 # An entry is `<lock_version>:<ms at which it was written>:<JSON>`: the time lets a reader count down without its clock.
-# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. One call for many, because a command costs this
-# side of the connection more than Redis. A key of another type is counted and left: an error would leave the others
-# unwritten. What is there already of the same version is left as well while it is fresh: it was written by the API,
-# and a worker now has the same news.
-PUT = """
+# Scripts are one call for many, because a command costs this side of the connection more than Redis. A key of another
+# type is counted and left: an error would leave the others unwritten. What is there already of the same version is left
+# as well while it is fresh: it was written by the API, and a worker now has the same news.
+LACKS = """
 local now = redis.call('TIME')
 local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 local odd = 0
-for i, key in ipairs(KEYS) do
-    local version, life, body = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+local function lacks(key, version)
     local held = redis.pcall('GET', key)
     if type(held) == 'table' then
         odd = odd + 1
-    else
-        local known, since = (held or ''):match('^(%d+):(%d+):')
-        local ahead = (tonumber(known) or 0) - tonumber(version)
-        if ahead < 0 or (ahead == 0 and math.abs(at - (since or 0)) > FRESH_MS) then
-            redis.call('SET', key, version .. ':' .. at .. ':' .. body, 'PX', life)
-        end
+        return false
     end
+    local known, since = (held or ''):match('^(%d+):(%d+):')
+    local ahead = (tonumber(known) or 0) - tonumber(version)
+    return ahead < 0 or (ahead == 0 and math.abs(at - (since or 0)) > FRESH_MS)
+end
+""".replace("FRESH_MS", str(FRESH_MS))
+
+# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. How many keys are of another type.
+PUT = f"""{LACKS}
+for i, key in ipairs(KEYS) do
+    local version, life, body = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+    if lacks(key, version) then redis.call('SET', key, version .. ':' .. at .. ':' .. body, 'PX', life) end
 end
 return odd
-""".replace("FRESH_MS", str(FRESH_MS))
+"""
+
+# KEYS entries; ARGV the lock_version of each. How many keys are of another type, and the places of those to be put.
+LACKING = f"""{LACKS}
+local found = {{}}
+for i, key in ipairs(KEYS) do
+    if lacks(key, ARGV[i]) then found[#found + 1] = i end
+end
+return {{odd, found}}
+"""
 
 GET = """
 local at, body = (redis.call('GET', KEYS[1]) or ''):match('^%d+:(%d+):(.*)$')
@@ -92,6 +105,7 @@ class Cache:
         )
         self._prefix = prefix
         self._put = self._client.register_script(PUT)
+        self._lacking = self._client.register_script(LACKING)
         self._get = self._client.register_script(GET)
         self._broken_until = 0.0
 
@@ -114,6 +128,15 @@ class Cache:
         if alive:
             self._guarded(lambda: self._write(alive))
 
+    def lacking(self, versions: Mapping[UUID, int]) -> Sequence[UUID]:
+        """The users whose locks `put` would write in these versions: who asks first composes no entry in vain.
+
+        Nobody when Redis is away.
+        """
+        user_ids = list(versions)
+        places = self._guarded(lambda: self._ask(user_ids, list(versions.values()))) if user_ids else None
+        return [user_ids[place - 1] for place in places or ()]
+
     def forget(self, user_id: UUID) -> None:
         self._guarded(lambda: self._client.delete(self._key(user_id)))
 
@@ -125,9 +148,13 @@ class Cache:
         for entry in entries:
             body = json.dumps({"lock_version": entry.lock_version, "lock": _aged(entry)})
             arguments += [entry.lock_version, max(1, int(entry.life_seconds * 1_000)), body]
-        odd = self._put(keys=[self._key(entry.user_id) for entry in entries], args=arguments)
-        if odd:
-            log_.warning("cache_refused", keys=odd)
+        _note(self._put(keys=[self._key(entry.user_id) for entry in entries], args=arguments))
+
+    def _ask(self, user_ids: Sequence[UUID], versions: Sequence[int]) -> Sequence[int]:
+        odd, places = self._lacking(keys=[self._key(user_id) for user_id in user_ids], args=versions)
+        _note(odd)
+        found: Sequence[int] = places
+        return found
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
         """Call Redis unless it failed a moment ago: a breaker, so that its time-out is paid once a second."""
@@ -145,6 +172,11 @@ class Cache:
 
     def _key(self, user_id: UUID) -> str:
         return f"{self._prefix}lock:{user_id}"
+
+
+def _note(odd: int) -> None:
+    if odd:
+        log_.warning("cache_refused", keys=odd)
 
 
 def _aged(entry: Entry) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ was taken may then be given out again for other events.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, text, update
 
 from domain.tables import epochs, events, relay_state
 
@@ -23,11 +23,43 @@ class State:
     published_seq: int
 
 
-INCARNATION = text("""
-SELECT (SELECT system_identifier FROM pg_control_system()) || '/'
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a relay must know before it does anything: `found` is which database this is, by its own account.
+
+    `published_epoch` is the epoch whose history holds `published_seq`, which need not be that of the state.
+    """
+
+    state: State
+    found: str
+    published_epoch: int
+
+    @property
+    def known(self) -> bool:
+        """Whether this is the database that the state is about."""
+        return self.state.incarnation == self.found
+
+
+THIS_DATABASE = """(SELECT system_identifier FROM pg_control_system()) || '/'
     || CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END || '/'
-    || (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
+    || (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+INCARNATION = text(f"SELECT {THIS_DATABASE}")
+
+# One statement, for a relay executes it in every turn, and a statement costs more than what it looks up.
+_LOOK = f"""
+SELECT r.epoch, r.incarnation, r.last_seq, r.published_seq, {THIS_DATABASE} AS found,
+    (SELECT max(e.epoch) FROM epochs e WHERE e.first_seq <= greatest(r.published_seq, 1)) AS published_epoch
+FROM relay_state r
+"""
+LOOK = text(_LOOK)
+LOOK_AND_LOCK = text(f"{_LOOK} FOR UPDATE OF r")
+
+ADVANCE = (
+    update(relay_state)
+    .where(relay_state.c.epoch == bindparam("of_epoch"))
+    .values(published_seq=func.greatest(relay_state.c.published_seq, bindparam("up_to")))
+)
 
 
 def read(conn: Connection) -> State:
@@ -39,13 +71,22 @@ def lock(conn: Connection) -> State:
     return _state(conn.execute(_row().with_for_update()).one())
 
 
+def look(conn: Connection) -> Look:
+    """The state and what it must be compared with, of one moment."""
+    return _look(conn.execute(LOOK).one())
+
+
+def lock_and_look(conn: Connection) -> Look:
+    """The same with the row locked until the transaction ends, as `lock` does it."""
+    return _look(conn.execute(LOOK_AND_LOCK).one())
+
+
 def advance(conn: Connection, *, epoch: int, published_seq: int) -> None:
     """Note that the stream has held everything up to `published_seq`; a relay of an older epoch notes nothing.
 
     It never goes back: of two relays the slower one must not undo what the faster one noted.
     """
-    furthest = func.greatest(relay_state.c.published_seq, published_seq)
-    conn.execute(update(relay_state).where(relay_state.c.epoch == epoch).values(published_seq=furthest))
+    conn.execute(ADVANCE, {"of_epoch": epoch, "up_to": published_seq})
 
 
 def incarnation(conn: Connection) -> str:
@@ -108,3 +149,7 @@ def _row() -> Select[Any]:
 
 def _state(row: Row[Any]) -> State:
     return State(row.epoch, row.incarnation, row.last_seq, row.published_seq)
+
+
+def _look(row: Row[Any]) -> Look:
+    return Look(_state(row), row.found, row.published_epoch)

@@ -8,7 +8,20 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Double, Row, Select, Text, cast, func, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    select,
+    tuple_,
+)
 
 from domain import epochs
 from domain.cursors import Cursor
@@ -73,7 +86,7 @@ def as_json(event: Event) -> str:
     It is written, not encoded: every part is text of ours that needs no quoting, or JSON already.
     """
     subject = "users" if event.user_id else "webhooks"
-    entity = event.user_id or event.data["webhook_id"]
+    entity = str(event.user_id or event.data["webhook_id"])
     version = "" if event.lock_version is None else f'"lockversion":{event.lock_version},'
     trace = "" if event.traceparent is None else f'"traceparent":"{event.traceparent}",'
     return (
@@ -144,11 +157,8 @@ def within(event: Event, projects: Collection[UUID] | None) -> bool:
 
 def following(conn: Connection, *, after: Cursor, limit: int) -> Sequence[Event]:
     """The next events in stream order, for the relay: an event of a newer epoch follows any of an older one."""
-    place = tuple_(events.c.epoch, events.c.seq) > (after.epoch, after.seq)
-    # Within an epoch that `after` belongs to, seq alone finds the place by the primary key.
-    first_seq = select(func.min(epoch_rows.c.first_seq)).where(epoch_rows.c.epoch > after.epoch).scalar_subquery()
-    reachable = events.c.seq > func.least(after.seq, first_seq - 1)
-    return [_of_row(row) for row in conn.execute(_ordered().where(reachable, place).limit(limit))]
+    place = {"after_epoch": after.epoch, "after_seq": after.seq, "most": limit}
+    return [_of_row(row) for row in conn.execute(FOLLOWING, place)]
 
 
 def find(conn: Connection, *, seq: int) -> Event | None:
@@ -254,3 +264,15 @@ def _conditions(by: Filter) -> list[ColumnElement[bool]]:
 def _of_row(row: Row[Any]) -> Event:
     values = tuple(row)
     return Event(Cursor(*values[:2]), *values[2:])
+
+
+def _following() -> Select[Any]:
+    after_epoch, after_seq = bindparam("after_epoch", type_=BigInteger), bindparam("after_seq", type_=BigInteger)
+    # Within an epoch that the place belongs to, seq alone finds it by the primary key.
+    first_seq = select(func.min(epoch_rows.c.first_seq)).where(epoch_rows.c.epoch > after_epoch).scalar_subquery()
+    reachable = events.c.seq > func.least(after_seq, first_seq - 1)
+    behind = tuple_(events.c.epoch, events.c.seq) > tuple_(after_epoch, after_seq)
+    return _ordered().where(reachable, behind).limit(bindparam("most", type_=BigInteger))
+
+
+FOLLOWING = _following()  # composed once: in every turn of a relay that would cost as much as executing it

@@ -8,6 +8,7 @@ written by the statement that already holds the user's row lock.
 from sqlalchemy import Connection, text
 
 from domain import epochs
+from domain.epochs import State
 
 
 def utc(expression: str) -> str:
@@ -34,11 +35,13 @@ def user_data(user: str) -> str:
 
 PENDING = text("SELECT EXISTS (SELECT FROM outbox)")
 
+# An outbox is mostly empty, and so the planner knows it: joined with the batch it would be read again for every row of
+# the batch (40 ms for 500, not 2). Looked up by an array, it cannot be.
 SEQUENCE = text("""
 WITH batch AS MATERIALIZED (
     SELECT * FROM outbox ORDER BY id LIMIT :limit
 ), gone AS (
-    DELETE FROM outbox o USING batch b WHERE o.id = b.id
+    DELETE FROM outbox WHERE id = ANY (ARRAY(SELECT id FROM batch))
 ), moved AS (
     INSERT INTO events (seq, epoch, event_id, user_id, lock_version, type, data, occurred_at, traceparent,
                         lease_id, principal)
@@ -62,13 +65,14 @@ def pending(conn: Connection) -> bool:
     return bool(conn.execute(PENDING).scalar_one())
 
 
-def sequence(conn: Connection, *, limit: int = 500) -> int:
+def sequence(conn: Connection, *, limit: int = 500, locked: State | None = None) -> int:
     """Move up to `limit` changes into `events` with the next numbers, in one transaction; how many were moved.
 
     The row lock is a statement of its own: in READ COMMITTED the move then has a snapshot taken after the lock,
-    and sees everything that the previous holder of the lock committed.
+    and sees everything that the previous holder of the lock committed. `locked` is the state of a caller that has
+    locked the row in this transaction already.
     """
-    state = epochs.lock(conn)
+    state = locked or epochs.lock(conn)
     last_seq = conn.execute(SEQUENCE, {"limit": limit, "last_seq": state.last_seq, "epoch": state.epoch}).scalar_one()
     return int(last_seq) - state.last_seq
 

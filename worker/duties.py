@@ -1,5 +1,6 @@
 """What a worker does: each duty may be done at any time, by any number of processes, any number of times."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +30,7 @@ log_ = log.get(__name__)
 class Duties:
     """Opened without a connection: a process starts, and backs off, while Postgres and Redis are away.
 
-    The relay has an engine of its own, so that no sweep can keep it waiting for a connection.
+    The relay has engines of its own, so that no sweep can keep it waiting for a connection.
     """
 
     engine: Engine
@@ -121,23 +122,16 @@ def open_duties(
 ) -> Duties:
     stream = Stream(redis_url, prefix=redis_prefix)
     cache = Cache(redis_url, prefix=redis_prefix)
+    engine = functools.partial(db.engine, database_url, patience_seconds=PATIENCE_SECONDS, prepare=True)
     relay = Relay(
-        db.engine(
-            database_url,
-            pool_size=3,
-            patience_seconds=PATIENCE_SECONDS,
-            name="botfarm-relay",
-            pre_ping=False,
-            prepare=True,
-        ),
+        engine(pool_size=2, name="botfarm-relay", pre_ping=False),
         stream,
         keep_count=stream_keep_count,
+        single=engine(pool_size=2, name="botfarm-relay", pre_ping=False, autocommit=True),
         published=lambda batch: sightings.tell(cache, batch),
     )
     return Duties(
-        engine=db.engine(
-            database_url, pool_size=7, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker", prepare=True
-        ),
+        engine=engine(pool_size=7, name="botfarm-worker"),
         stream=stream,
         cache=cache,
         relay=relay,

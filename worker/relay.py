@@ -35,7 +35,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain import epochs, events, log, outbox, partitions
 from domain.cursors import Cursor
-from domain.epochs import State
+from domain.epochs import Look, State
 from domain.events import Event
 from worker import metrics
 from worker.stream import START, End, Stream, Tail
@@ -61,7 +61,9 @@ class Relay:
     """One relay between one database and one stream; `publish` belongs to one thread, `sequence` to any.
 
     At most the newest `keep_count` events are put on a stream. `published` is told of each batch that has just become
-    known to the world, and may forget it.
+    known to the world, and may forget it. `single` is an engine that autocommits, for what is one statement or needs no
+    more than each statement's own snapshot: BEGIN and COMMIT would only be two round trips more. Without one, `engine`
+    does that too.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class Relay:
         stream: Stream,
         *,
         keep_count: int,
+        single: Engine | None = None,
         published: Callable[[Sequence[Event]], None] = lambda _: None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._engine = engine
+        self._single = single or engine
         self._stream = stream
         self._keep_count = keep_count
         self._published = published
@@ -99,11 +103,11 @@ class Relay:
         return moved
 
     def _sequence(self) -> int:
-        with self._engine.begin() as conn:
+        with self._single.begin() as conn:
             if not outbox.pending(conn):
                 return 0
-            self._recognise(conn)
-            return outbox.sequence(conn, limit=BATCH)
+        with self._engine.begin() as conn:
+            return outbox.sequence(conn, limit=BATCH, locked=self._recognise(conn))
 
     def _make_partitions(self) -> None:
         """The numbers have outrun the partitions, which retention makes ahead."""
@@ -131,11 +135,18 @@ class Relay:
         return 0 if end else len(batch.events)
 
     def next_batch(self) -> Batch:
+        with self._single.begin() as conn:
+            look = epochs.look(conn)
+            if look.known:
+                return self._batch(conn, look)
         with self._engine.begin() as conn:
-            state = self._recognise(conn)
-            mark = _watermark(conn, state)
-            after = self._end if self._refilling or self._end > mark else mark
-            return Batch(after, self._following(conn, after, state), state, mark, time.monotonic())
+            self._recognise(conn)
+            return self._batch(conn, epochs.look(conn))
+
+    def _batch(self, conn: Connection, look: Look) -> Batch:
+        mark = _watermark(look)
+        after = self._end if self._refilling or self._end > mark else mark
+        return Batch(after, self._following(conn, after, look.state), look.state, mark, time.monotonic())
 
     def append(self, batch: Batch) -> End | None:
         """None when the stream now holds the batch; else how the stream ends instead."""
@@ -149,7 +160,7 @@ class Relay:
 
     def advance(self, batch: Batch) -> None:
         last = batch.events[-1].cursor
-        with self._engine.begin() as conn:
+        with self._single.begin() as conn:
             epochs.advance(conn, epoch=last.epoch, published_seq=last.seq)
 
     def trim(self) -> int:
@@ -164,6 +175,7 @@ class Relay:
 
     def close(self) -> None:
         self._engine.dispose()
+        self._single.dispose()
 
     # When the stream ends otherwise than expected
 
@@ -227,13 +239,12 @@ class Relay:
     # What both halves need
 
     def _recognise(self, conn: Connection) -> State:
-        """The state, after a look whether this is still the same database."""
-        found = epochs.incarnation(conn)
-        state = epochs.read(conn)
-        if state.incarnation == found:
-            return state
-        if epochs.adopt(conn, found=found):
-            log_.critical("incarnation_changed", was=state.incarnation, found=found)
+        """The state, its row locked, after a look whether this is still the same database."""
+        look = epochs.lock_and_look(conn)
+        if look.known:
+            return look.state
+        if epochs.adopt(conn, found=look.found):
+            log_.critical("incarnation_changed", was=look.state.incarnation, found=look.found)
         return epochs.read(conn)
 
     def _following(self, conn: Connection, after: Cursor, state: State) -> Sequence[Event]:
@@ -244,8 +255,9 @@ class Relay:
         return events.following(conn, after=start, limit=BATCH)
 
 
-def _watermark(conn: Connection, state: State) -> Cursor:
-    return events.at(conn, seq=state.published_seq) if state.published_seq else START
+def _watermark(look: Look) -> Cursor:
+    seq = look.state.published_seq
+    return Cursor(look.published_epoch, seq) if seq else START
 
 
 def _ours(conn: Connection, tail: Tail) -> bool:

@@ -1,11 +1,15 @@
-"""What the read cache may learn from events: a lock's state, seen at the moment of its last change."""
+"""What the read cache may learn from events: a lock's state, seen at the moment of its last change.
+
+Nearly always the API has told it the same a moment before. So the cache is asked what it lacks, and only for that are
+events taken apart.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.cache import Cache, Entry
+from domain.cache import LIFE_SECONDS, Cache, Entry
 from domain.events import Event
 
 HELD = frozenset({"botfarm.lock.acquired.v1", "botfarm.lock.renewed.v1"})
@@ -19,13 +23,19 @@ def tell(cache: Cache, batch: Sequence[Event]) -> None:
     for user_id, event in newest.items():
         if event.type == DELETED:
             cache.forget(user_id)
-    cache.put([_entry(user_id, event) for user_id, event in newest.items() if event.type != DELETED])
+    lacking = cache.lacking({user_id: event.lock_version or 0 for user_id, event in newest.items() if _worth(event)})
+    cache.put([_entry(user_id, newest[user_id]) for user_id in lacking])
 
 
 def _newest(batch: Iterable[Event]) -> Mapping[UUID, Event]:
     """By user, the last event that says something about its lock: a changed label says nothing."""
     known = HELD | FREE | {DELETED}
     return {event.user_id: event for event in batch if event.user_id and event.type in known}
+
+
+def _worth(event: Event) -> bool:
+    """Whether it may be told at all: a stream that is filled again tells what no entry would live for."""
+    return event.type != DELETED and event.age_seconds < LIFE_SECONDS
 
 
 def _entry(user_id: UUID, event: Event) -> Entry:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import redis
+from structlog.testing import CapturingLogger
 
 from domain import cache as caches
 from domain.cache import Cache, Entry
@@ -169,6 +170,31 @@ def test_putting_nothing_asks_nobody() -> None:
     Cache("redis://127.0.0.1:1/0", prefix="x:").put([])
 
 
+def test_lacking_nothing_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = CapturingLogger()
+    monkeypatch.setattr(caches, "log_", told)
+
+    lacking = Cache("redis://127.0.0.1:1/0", prefix="x:").lacking({})
+
+    assert lacking == []
+    assert told.calls == []  # a Redis that is away would have been noticed
+
+
+def test_what_is_missing_or_older_is_lacking_and_what_is_there_or_newer_is_not(cache: Cache) -> None:
+    missing, older, same, newer = (uuid.uuid4() for _ in range(4))
+    cache.put([entry(older, 9), entry(same, 10), entry(newer, 11)])
+
+    lacking = cache.lacking({missing: 10, older: 10, same: 10, newer: 10})
+
+    assert lacking == [missing, older]
+
+
+def test_asking_what_is_lacking_writes_nothing(cache: Cache, client: redis.Redis, redis_prefix: str) -> None:
+    cache.lacking({uuid.uuid4(): 10})
+
+    assert client.keys(f"{redis_prefix}*") == []
+
+
 @pytest.mark.parametrize(
     "stored",
     [
@@ -265,6 +291,14 @@ def test_writing_to_a_silent_redis_is_swallowed_and_breaks_reading_too(silent_po
     assert _seconds_of_a_miss(cache) < 0.02
 
 
+def test_a_silent_redis_lacks_nothing_and_breaks_reading_too(silent_port: int) -> None:
+    cache = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
+
+    assert cache.lacking({uuid.uuid4(): 7}) == []
+
+    assert _seconds_of_a_miss(cache) < 0.02
+
+
 def test_the_breaker_asks_again_after_a_while(cache: Cache, silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "BREAK_SECONDS", 0.01)
     broken = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
@@ -291,9 +325,27 @@ def test_news_that_are_there_already_are_written_again_only_when_they_have_grown
     old = json.dumps({"lock_version": version, "lock": {**LOCK, "owner": "old"}})
     client.set(key, f"{version}:{now_ms() - written_ms_ago}:{old}", px=2_000)
 
+    lacking = cache.lacking({user_id: 7})
     cache.put([entry(user_id, 7, owner="new")])
 
     found = cache.get(user_id)
     assert found is not None
     assert found.lock is not None
     assert found.lock["owner"] == told
+    assert lacking == ([user_id] if told == "new" else [])
+
+
+def test_a_key_of_another_type_is_counted_and_lacks_nothing_while_its_neighbours_do(
+    cache: Cache, client: redis.Redis, redis_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = CapturingLogger()
+    monkeypatch.setattr(caches, "log_", told)
+    odd, sound = uuid.uuid4(), uuid.uuid4()
+    client.hset(f"{redis_prefix}lock:{odd}", "json", b"poison")
+
+    lacking = cache.lacking({odd: 7, sound: 7})
+
+    assert lacking == [sound]
+    assert [(call.method_name, call.args, call.kwargs) for call in told.calls] == [
+        ("warning", ("cache_refused",), {"keys": 1})
+    ]

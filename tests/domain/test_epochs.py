@@ -1,9 +1,12 @@
 """Epochs: one history is told from another, and the relay's place never goes back."""
 
-from sqlalchemy import Engine, text
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, Engine, text
 
 from domain import epochs, events, outbox
-from domain.epochs import State
+from domain.epochs import Look, State
 from tests.domain.farms import Farm
 from tests.domain.threads import together
 
@@ -93,6 +96,33 @@ def test_every_number_belongs_to_the_epoch_that_holds_it(own_farm: Farm) -> None
     assert str(own_farm.do(lambda conn: events.at(conn, seq=4))) == "2-4"
 
 
+@pytest.mark.parametrize("published", range(6))
+def test_a_look_tells_the_state_and_the_epoch_that_holds_the_watermark(own_farm: Farm, published: int) -> None:
+    numbered(own_farm, 5, published=3)
+    own_farm.do(lambda conn: epochs.start(conn, epoch=2))
+    own_farm.do(lambda conn: conn.execute(text(f"UPDATE relay_state SET published_seq = {published}")))
+
+    looks = [own_farm.do(epochs.look), own_farm.do(epochs.lock_and_look)]
+
+    expected = Look(
+        State(epoch=2, incarnation=None, last_seq=5, published_seq=published),
+        found=own_farm.do(epochs.incarnation),
+        published_epoch=own_farm.do(lambda conn: epochs.of_seq(conn, seq=published)),
+    )
+    assert looks == [expected, expected]
+    assert expected.published_epoch == (1 if published <= 3 else 2)
+
+
+def test_a_look_knows_the_database_that_was_adopted_and_no_other(own_farm: Farm) -> None:
+    unknown = own_farm.do(epochs.look)
+    own_farm.do(lambda conn: epochs.adopt(conn, found=unknown.found))
+    known = own_farm.do(epochs.look)
+    own_farm.do(lambda conn: epochs.adopt(conn, found="1/00000002/1"))
+    another = own_farm.do(epochs.look)
+
+    assert [look.known for look in (unknown, known, another)] == [False, True, False]
+
+
 def test_the_first_incarnation_is_noted_without_a_new_epoch(own_farm: Farm) -> None:
     found = own_farm.do(epochs.incarnation)
 
@@ -145,9 +175,12 @@ def test_the_relays_sign_of_life_has_an_age(own_farm: Farm) -> None:
     assert 0 <= age < 30
 
 
-def test_the_state_is_locked_against_a_second_relay_until_the_transaction_ends(own_farm: Farm) -> None:
+@pytest.mark.parametrize("lock", [epochs.lock, epochs.lock_and_look])
+def test_the_state_is_locked_against_a_second_relay_until_the_transaction_ends(
+    own_farm: Farm, lock: Callable[[Connection], object]
+) -> None:
     with own_farm.engine.begin() as first:
-        epochs.lock(first)
+        lock(first)
         skipped = own_farm.do(
             lambda conn: conn.execute(text("SELECT id FROM relay_state FOR UPDATE SKIP LOCKED")).all()
         )

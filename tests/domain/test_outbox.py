@@ -189,6 +189,17 @@ def test_the_backlog_is_counted_with_the_age_of_its_oldest_change(own_farm: Farm
     assert 60 <= oldest_seconds < 90
 
 
+def test_numbering_joins_nothing_by_nested_loops_even_when_the_planner_takes_the_outbox_for_empty(
+    own_farm: Farm,
+) -> None:
+    def plan(conn: Connection) -> str:
+        conn.execute(text("ANALYZE outbox"))
+        explained = text(f"EXPLAIN {outbox.SEQUENCE.text}")
+        return "\n".join(conn.execute(explained, {"limit": 500, "last_seq": 0, "epoch": 1}).scalars())
+
+    assert "Nested Loop" not in own_farm.do(plan)
+
+
 def test_a_look_for_pending_changes_takes_no_lock(own_farm: Farm) -> None:
     own_farm.add()
 

@@ -5,6 +5,7 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from domain import db
 from domain.sealing import KeyRing
 from domain.settings import Settings
 from tests.worker import supervisors
@@ -39,11 +40,19 @@ def outsider(redis_url: str, stream: Stream) -> Iterator[Outsider]:
 
 
 @pytest.fixture
-def make_relay(engine: Engine, stream: Stream) -> MakeRelay:
+def single(database_url: str) -> Iterator[Engine]:
+    """Single statements on the test's database, as a worker's relay has them: prepared, each its own transaction."""
+    single = db.engine(database_url, pool_size=40, patience_seconds=30, autocommit=True, prepare=True)
+    yield single
+    single.dispose()
+
+
+@pytest.fixture
+def make_relay(engine: Engine, single: Engine, stream: Stream) -> MakeRelay:
     """Relays that look at the stream in every turn, as if a second had passed."""
 
     def make(kind: type[Relay] = Relay, *, keep_count: int = 1_000_000) -> Relay:
-        return kind(engine, stream, keep_count=keep_count, look_seconds=0)
+        return kind(engine, stream, keep_count=keep_count, single=single, look_seconds=0)
 
     return make
 

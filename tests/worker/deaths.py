@@ -42,11 +42,14 @@ class Death:
 @contextlib.contextmanager
 def mortal(database_url: str, redis_url: str, *, prefix: str, death: Death) -> Iterator[Relay]:
     """A relay, alone with its connections, whose every call goes by `death`."""
-    engine, stream = db.engine(database_url, name="mortal"), Stream(redis_url, prefix=prefix)
+    engine, single = db.engine(database_url, name="mortal"), db.engine(database_url, name="mortal", autocommit=True)
+    stream = Stream(redis_url, prefix=prefix)
     _watch_engine(engine, death)
+    _watch_engine(single, death)
     _watch_stream(stream, death)
-    yield Relay(engine, stream, keep_count=1_000_000, look_seconds=0)
-    engine.dispose()
+    relay = Relay(engine, stream, keep_count=1_000_000, single=single, look_seconds=0)
+    yield relay
+    relay.close()
     stream.close()
 
 

@@ -14,7 +14,7 @@ from tests.worker.farms import Farm, Outsider
 from tests.worker.waiting import until
 from worker import metrics
 from worker.duties import Duties, open_duties
-from worker.loops import Loop, loops_of
+from worker.loops import Loop, _after, loops_of
 
 OpenDuties = Callable[[str], Duties]
 
@@ -197,6 +197,13 @@ def test_a_loop_that_rests_for_long_beats_every_second() -> None:
     loop.stop()
     loop.join(seconds=1)
     assert beats[1] - beats[0] == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize(("moved", "pause"), [(0, 0.05), (1, 0.02), (59, 0.02), (60, 0.035), (499, 0.035), (500, 0)])
+def test_events_are_gathered_longer_when_there_are_many_and_go_on_at_once_when_a_batch_was_full(
+    moved: int, pause: float
+) -> None:
+    assert _after(moved) == pause
 
 
 def test_a_kicked_loop_works_at_once() -> None:

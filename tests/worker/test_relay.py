@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from domain import partitions
 from domain.tables import relay_state
@@ -64,6 +64,30 @@ def test_an_entry_is_a_cloudevent_whose_cursor_is_the_id_of_the_entry(
     assert told["type"] == "botfarm.lock.acquired.v1"
     assert told["data"]["token"] == told["lockversion"] == 2
     assert str(grant.lease_id) not in body
+
+
+def test_a_turn_is_a_look_a_read_and_an_update_and_numbering_only_a_look_while_nothing_waits(
+    engine: Engine, single: Engine, farm: Farm, relay: Relay
+) -> None:
+    farm.change(1)
+    settle(relay)
+    said: list[str] = []
+    numbering: list[str] = []
+    publishing: list[str] = []
+    for each, name in ((engine, "in a transaction"), (single, "alone")):
+        event.listen(each, "before_cursor_execute", lambda *_, name=name: said.append(name))
+
+    for changes in (0, 20):
+        farm.change(changes)
+        said.clear()
+        relay.sequence()
+        numbering.append(", ".join(said))
+        said.clear()
+        relay.publish()
+        publishing.append(", ".join(said))
+
+    assert numbering == ["alone", "alone, in a transaction, in a transaction"]
+    assert publishing == ["alone", "alone, alone, alone"]
 
 
 def test_a_rolled_back_change_has_no_event_and_leaves_no_gap(

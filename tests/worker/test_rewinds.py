@@ -25,6 +25,7 @@ def copied(admin_engine: Engine, engine: Engine, farm: Farm, relay: Relay, ring:
     farm.change(20)
     settle(relay)
     engine.dispose()
+    relay.close()
     with admin_engine.connect() as conn:
         conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {engine.url.database}"))
     farm.change(10)

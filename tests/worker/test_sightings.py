@@ -1,17 +1,23 @@
 """The worker lets the read cache know what it has published."""
 
+import json
+import time
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 import redis
 from sqlalchemy import Engine
 
-from domain.cache import Cache, Entry
+from domain.cache import FRESH_MS, Cache, Entry
+from domain.events import Event
 from tests.worker.farms import Farm
 from tests.worker.turns import settle
 from worker import sightings
 from worker.relay import Relay
 from worker.stream import Stream
+
+OF_THE_API = {"owner": "as the API told it", "token": 2, "ttl_seconds": 900.0}
 
 
 @pytest.fixture
@@ -68,8 +74,59 @@ def test_a_newer_entry_of_the_api_is_never_replaced_by_the_older_one_of_an_event
     assert (entry.lock_version, entry.lock) == (99, None)
 
 
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+    """The users for whom an entry was composed out of an event."""
+    users: list[UUID] = []
+    compose = sightings._entry
+
+    def watched(user_id: UUID, event: Event) -> Entry:
+        users.append(user_id)
+        return compose(user_id, event)
+
+    monkeypatch.setattr(sightings, "_entry", watched)
+    return users
+
+
+def test_what_the_api_has_told_already_is_neither_composed_nor_written_again(
+    farm: Farm, telling: Relay, cache: Cache, composed: list[UUID]
+) -> None:
+    told, untold, older = farm.grow(3)
+    for user_id in (told, untold, older):
+        farm.acquire(user_id)
+    cache.put([Entry(told, 2, OF_THE_API), Entry(older, 1, None)])
+
+    settle(telling)
+
+    of_api, of_event, brought_up = cache.get(told), cache.get(untold), cache.get(older)
+    assert of_api is not None
+    assert of_api.lock == OF_THE_API
+    assert of_event is not None
+    assert brought_up is not None
+    assert (of_event.lock_version, brought_up.lock_version) == (2, 2)
+    assert sorted(composed) == sorted([untold, older])
+
+
+def test_what_the_api_has_told_long_ago_is_written_again(
+    farm: Farm, telling: Relay, cache: Cache, composed: list[UUID], stream: Stream, redis_prefix: str
+) -> None:
+    (user_id,) = farm.grow()
+    farm.acquire(user_id)
+    then = int(time.time() * 1_000) - FRESH_MS - 100
+    body = json.dumps({"lock_version": 2, "lock": OF_THE_API})
+    stream.client.set(f"{redis_prefix}lock:{user_id}", f"2:{then}:{body}")
+
+    settle(telling)
+
+    found = cache.get(user_id)
+    assert found is not None
+    assert found.lock is not None
+    assert found.lock["owner"] == "tester"
+    assert composed == [user_id]
+
+
 def test_old_news_of_a_refilled_stream_is_not_told_to_the_cache(
-    farm: Farm, telling: Relay, cache: Cache, engine: Engine
+    farm: Farm, telling: Relay, cache: Cache, engine: Engine, composed: list[UUID]
 ) -> None:
     (user_id,) = farm.grow()
     farm.acquire(user_id)
@@ -79,6 +136,7 @@ def test_old_news_of_a_refilled_stream_is_not_told_to_the_cache(
     settle(telling)
 
     assert cache.get(user_id) is None
+    assert composed == []
 
 
 def test_a_deleted_user_is_forgotten(farm: Farm, telling: Relay, cache: Cache, engine: Engine) -> None:
