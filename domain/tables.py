@@ -69,7 +69,7 @@ users = Table(
         "num_nulls(locktime, lock_expires_at, lease_id, lock_owner, lock_principal) IN (0, 5)",
         name="lock_whole",
     ),
-    Index("users_available", "available_at", postgresql_where=text("status = 'active'")),
+    Index("users_available_at", "available_at", postgresql_where=text("status = 'active'")),
     Index("users_lapse", "lock_expires_at", postgresql_where=text("locktime IS NOT NULL")),
 )
 

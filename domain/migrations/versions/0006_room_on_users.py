@@ -14,9 +14,12 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
+# The new index is made first: meanwhile nobody can write, but all can read. Dropping the old one takes an instant, and
+# its lock is waited for no longer than `lock_timeout`; CONCURRENTLY would take the migration out of its transaction.
 USERS = """
+CREATE INDEX users_available_at ON users (available_at) WHERE status = 'active';
+-- squawk-ignore require-concurrent-index-deletion
 DROP INDEX users_available;
-CREATE INDEX users_available ON users (available_at) WHERE status = 'active';
 ALTER TABLE users SET (fillfactor = 60);
 """
 
