@@ -25,6 +25,17 @@ EMPTY = """
 DELETE FROM users; DELETE FROM outbox; DELETE FROM events; DELETE FROM lock_requests; DELETE FROM homes;
 DELETE FROM relay_state; INSERT INTO relay_state DEFAULT VALUES;
 """
+# Users that become free at the same moment may be taken in any order, and an example that is run again would then go
+# another way, which Hypothesis takes for a defect of the machine. So no two here ever do.
+APART = """
+CREATE OR REPLACE FUNCTION stand_apart() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.available_at := NEW.available_at - CAST(substr(NEW.login, 5) AS integer) * interval '1 microsecond';
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER stand_apart BEFORE INSERT OR UPDATE OF available_at ON users
+    FOR EACH ROW EXECUTE FUNCTION stand_apart();
+"""
 LAPSE = text("""
 UPDATE users SET locktime = locktime - interval '1 day', lock_expires_at = lock_expires_at - interval '1 day',
     available_at = available_at - interval '1 day' WHERE id = :user_id
@@ -66,7 +77,7 @@ class Line(RuleBasedStateMachine):
 
     @initialize(bots=st.lists(st.tuples(st.sampled_from(ENVS), st.sampled_from(LABELS)), min_size=3, max_size=6))
     def fill(self, bots: list[tuple[str, dict[str, str]]]) -> None:
-        self.do(lambda conn: conn.execute(text(EMPTY)))
+        self.do(lambda conn: conn.execute(text(EMPTY + APART)))
         for number, (env, labels) in enumerate(bots):
             new = NewUser(f"bot-{number}", env=env, labels=labels)
             user = self.do(users.create, new=new, ring=KeyRing())
