@@ -8,10 +8,12 @@ from uuid import UUID
 
 import hypothesis
 import pytest
+import redis
 import structlog
 from sqlalchemy import Engine, make_url, text
 
 from domain import db, log
+from domain.cache import Cache
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
@@ -60,6 +62,21 @@ def own_farm(emptied_engine: Engine, ring: KeyRing) -> Farm:
 def new_farm(engine: Engine, ring: KeyRing) -> Farm:
     """For tests that change the database itself: a farm on one of their own."""
     return Farm(engine, ring)
+
+
+@pytest.fixture
+def cache(redis_url: str, redis_prefix: str) -> Iterator[Cache]:
+    cache = Cache(redis_url, prefix=redis_prefix)
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """Redis itself, to look at what the cache holds and to put other things there."""
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -10,26 +10,11 @@ from uuid import UUID
 
 import pytest
 import redis
-from structlog.testing import CapturingLogger
 
 from domain import cache as caches
 from domain.cache import Cache, Entry
 
 LOCK = {"owner": "job", "token": 2, "ttl_seconds": 900.0}
-
-
-@pytest.fixture
-def cache(redis_url: str, redis_prefix: str) -> Iterator[Cache]:
-    cache = Cache(redis_url, prefix=redis_prefix)
-    yield cache
-    cache.close()
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    client = redis.Redis.from_url(redis_url)
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -164,35 +149,6 @@ def test_a_forgotten_entry_is_a_miss(cache: Cache) -> None:
     cache.forget(user_id)
 
     assert cache.get(user_id) is None
-
-
-def test_putting_nothing_asks_nobody() -> None:
-    Cache("redis://127.0.0.1:1/0", prefix="x:").put([])
-
-
-def test_lacking_nothing_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = CapturingLogger()
-    monkeypatch.setattr(caches, "log_", told)
-
-    lacking = Cache("redis://127.0.0.1:1/0", prefix="x:").lacking({})
-
-    assert lacking == []
-    assert told.calls == []  # a Redis that is away would have been noticed
-
-
-def test_what_is_missing_or_older_is_lacking_and_what_is_there_or_newer_is_not(cache: Cache) -> None:
-    missing, older, same, newer = (uuid.uuid4() for _ in range(4))
-    cache.put([entry(older, 9), entry(same, 10), entry(newer, 11)])
-
-    lacking = cache.lacking({missing: 10, older: 10, same: 10, newer: 10})
-
-    assert lacking == [missing, older]
-
-
-def test_asking_what_is_lacking_writes_nothing(cache: Cache, client: redis.Redis, redis_prefix: str) -> None:
-    cache.lacking({uuid.uuid4(): 10})
-
-    assert client.keys(f"{redis_prefix}*") == []
 
 
 @pytest.mark.parametrize(
@@ -333,19 +289,3 @@ def test_news_that_are_there_already_are_written_again_only_when_they_have_grown
     assert found.lock is not None
     assert found.lock["owner"] == told
     assert lacking == ([user_id] if told == "new" else [])
-
-
-def test_a_key_of_another_type_is_counted_and_lacks_nothing_while_its_neighbours_do(
-    cache: Cache, client: redis.Redis, redis_prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = CapturingLogger()
-    monkeypatch.setattr(caches, "log_", told)
-    odd, sound = uuid.uuid4(), uuid.uuid4()
-    client.hset(f"{redis_prefix}lock:{odd}", "json", b"poison")
-
-    lacking = cache.lacking({odd: 7, sound: 7})
-
-    assert lacking == [sound]
-    assert [(call.method_name, call.args, call.kwargs) for call in told.calls] == [
-        ("warning", ("cache_refused",), {"keys": 1})
-    ]
