@@ -21,10 +21,10 @@ LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 300
 
 
-def settle(engine: Engine) -> int:
-    """Wait until every change has a number and is on the stream; the last number. Raises Unmeasured."""
+def settle(engine: Engine, *, published: bool = True) -> int:
+    """Wait until every change has a number and, if wanted, is on the stream; the last number. Raises Unmeasured."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while pending(engine) or (now := state(engine)).published_seq < now.last_seq:
+    while pending(engine) or (published and (now := state(engine)).published_seq < now.last_seq):
         if time.monotonic() > deadline:
             raise Unmeasured(f"not drained within {PATIENCE_SECONDS} s")
         time.sleep(LOOK_SECONDS)

@@ -12,6 +12,7 @@ import psutil
 import redis
 from sqlalchemy import Engine
 
+from benchmarks import servers
 from benchmarks.farms import fill, new_database
 from benchmarks.figures import Setup
 from domain.keys import NewKey, create
@@ -90,7 +91,12 @@ def serving_environment(setup: Setup, engine: Engine) -> dict[str, str]:
 
 
 def forget(redis_url: str, *, prefix: str) -> None:
-    """Delete what a farm left in Redis: in the database that is named, and in the next, which holds the queue."""
+    """Delete what a farm left in Redis: in the database that is named, and in the next, which holds the queue.
+
+    A Redis that does not answer is left as it is.
+    """
+    if not servers.answers(redis_url):
+        return
     with contextlib.closing(redis.Redis.from_url(redis_url, single_connection_client=True)) as client:
         number = int(client.connection_pool.connection_kwargs.get("db") or 0)
         for database in (number, number + 1):

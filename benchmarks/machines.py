@@ -15,7 +15,7 @@ import psutil
 import redis
 from sqlalchemy import text
 
-from benchmarks import etcd, pgbench
+from benchmarks import etcd, pgbench, servers
 from benchmarks.failures import ProgramMissing
 from benchmarks.peers import PROCESSES
 from domain import db
@@ -110,6 +110,8 @@ def _postgres(url: str) -> str:
 
 
 def _redis(url: str) -> str:
+    if not servers.answers(url):
+        return "none answers"
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         told = client.info("server")
     assert isinstance(told, dict)

@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import text
 
 from benchmarks.failures import Unmeasured
@@ -14,6 +17,7 @@ from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 
 CONNECTIONS = 500  # all peers are up at the same time, and pgbench alone has 128
+PATIENCE_SECONDS = 2.0
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 SHOW = text("SELECT current_setting(:name)")
 
@@ -27,6 +31,19 @@ def serving(folder: Path) -> Iterator[tuple[str, str]]:
         database_url = Settings(database_url=database_url).database_url
         _require(database_url)
         yield database_url, redis_url
+
+
+def answers(redis_url: str) -> bool:
+    """Whether there is a Redis at that address now."""
+    client = redis.Redis.from_url(
+        redis_url,
+        socket_timeout=PATIENCE_SECONDS,
+        socket_connect_timeout=PATIENCE_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with contextlib.closing(client), contextlib.suppress(redis.ConnectionError, redis.TimeoutError):
+        return bool(client.ping())
+    return False
 
 
 def _own_postgres(folder: Path, stack: contextlib.ExitStack) -> str:

@@ -1,5 +1,6 @@
 """A peer is measured by calls that all succeeded, and that its own store knows of; otherwise there is no figure."""
 
+import dataclasses
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from benchmarks import changes, open_loop, wrk
 from benchmarks.failures import ProgramMissing, Unmeasured
 from benchmarks.figures import Sample, Setup
 from benchmarks.wrk import Drive
+from standalone import ports
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
@@ -146,6 +148,15 @@ def test_a_part_that_fails_makes_the_run_fail_but_keeps_what_was_found(setup: Se
     assert run.failures == {"broken": "Unmeasured: it refused 1 call"}
     assert [(figure.part, figure.median) for figure in run.table] == [("broken", 5), ("well", 7)]
     assert run.versions["Postgres"]
+
+
+def test_a_redis_that_does_not_answer_is_told_of_and_fails_nothing(setup: Setup) -> None:
+    gone = dataclasses.replace(setup, redis_url=f"redis://127.0.0.1:{ports.free()}/0")
+
+    told = [command.measured([], each, command.Progress([])).versions["Redis protocol"] for each in (setup, gone)]
+
+    assert told[0].startswith(("Valkey ", "Redis "))
+    assert told[1] == "none answers"
 
 
 def module(name: str, measure: Callable[[Setup], Iterator[Sample]]) -> ModuleType:

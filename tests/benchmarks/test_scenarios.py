@@ -3,21 +3,25 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
-from benchmarks import bars, contention, costs, events, growing, handing, reading
+from benchmarks import contention, costs, events, growing, handing, outages, reading
 from benchmarks.backlog import make
-from benchmarks.bars import Name
 from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import fill, user_ids
 from benchmarks.figures import Sample, Setup
 from benchmarks.storms import storm
+from standalone.valkey import Valkey
+from tests.benchmarks.needs import names, needed
 
 USERS = 400  # 128 clients need one each
+FREE = 10  # fewer than wait for them
 SMALL = contention.Sizes(pool=USERS, large=USERS, small=USERS, clients=8)
 # Says it is ready, later where there is no data folder yet, and waits.
 STARTING = """
@@ -43,15 +47,6 @@ def farm(setup: Setup) -> Iterator[Farm]:
         pytest.skip("wrk is not installed")
     with farming(setup, users=USERS, api_workers=1, environment=events.environment()) as running:
         yield running
-
-
-def names(samples: list[Sample]) -> set[Name]:
-    return {Name(sample.part, sample.measure, sample.setting, sample.peer) for sample in samples}
-
-
-def needed(part: str) -> set[Name]:
-    """What the bars need of this part."""
-    return {name for bar in bars.BARS for name in (bar.of, bar.to) if name is not None and name.part == part}
 
 
 def test_open_streams_cost_memory(setup: Setup, farm: Farm) -> None:
@@ -100,14 +95,46 @@ def test_events_reach_all_who_listen_and_a_backlog_is_drained(
     assert kinds == {"change to stream p99", "change to SSE p99", "change to webhook p99"}
 
 
-def test_hand_overs_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
-    fill(farm.engine, count=10, locked_percent=0, env="line")
+@pytest.fixture(scope="module")
+def stranded(setup: Setup) -> Iterator[Farm]:
+    with outages.without_redis(setup, users=USERS, api_workers=1) as running:
+        yield running
 
-    samples = list(handing.handing_over(setup, farm, hold_seconds=0.3, env="line"))
+
+def test_hand_overs_with_redis_and_without_yield_what_their_bars_need(setup: Setup, farm: Farm, stranded: Farm) -> None:
+    samples: list[Sample] = []
+    for each, besides in ((farm, ""), (stranded, ", Redis stopped")):
+        fill(each.engine, count=FREE, locked_percent=0, env="line")
+        samples += handing.handing_over(setup, each, hold_seconds=0.3, env="line", besides=besides)
 
     assert needed("handover") <= names(samples)
-    handed_on = next(sample.value for sample in samples if sample.measure == "hand-overs")
-    assert 5 < handed_on < 10 / 0.3
+    handed_on = [sample.value for sample in samples if sample.measure == "hand-overs"]
+    assert len(handed_on) == 2
+    assert all(0 < value < FREE / 0.3 for value in handed_on)
+
+
+def test_a_farm_that_has_its_redis_is_not_measured_as_one_without(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    outages.insist(farm, redis="ok")
+    monkeypatch.setattr(outages, "NOTICE_SECONDS", 0)
+
+    with pytest.raises(Unmeasured, match="Redis should be down, but the API finds it ok"):
+        outages.insist(farm, redis="down")
+
+
+def test_a_redis_that_comes_back_makes_what_was_measured_worthless(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unmeasured, match="Redis should be down, but the API finds it ok"):
+        come_back(setup, tmp_path / "valkey", monkeypatch)
+
+
+def come_back(setup: Setup, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack, outages.without_redis(setup, users=1, api_workers=1, worker=False) as running:
+        returned = Valkey(folder, port=urlsplit(running.redis_url).port or 0)
+        stack.callback(returned.kill)
+        returned.start()
+        outages.insist(running, redis="ok")
+        monkeypatch.setattr(outages, "NOTICE_SECONDS", 0)
 
 
 def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, farm: Farm) -> None:
@@ -115,6 +142,15 @@ def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, far
 
     found = {sample.measure: sample.value for sample in samples}
     assert 0 <= found["expiry to event p50"] <= found["expiry to stream p50"] <= found["expiry to stream max"]
+
+
+def test_expiries_are_measured_without_redis_too_but_for_what_only_its_stream_tells(
+    setup: Setup, stranded: Farm
+) -> None:
+    samples = list(handing.expiring(setup, stranded, count=USERS))
+
+    assert [sample.measure for sample in samples] == [f"expiry to event {name}" for name in ("p50", "p99", "max")]
+    assert 0 <= samples[0].value <= samples[2].value
 
 
 def test_growth_yields_what_its_bars_need(setup: Setup, farm: Farm) -> None:
