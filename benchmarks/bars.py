@@ -55,6 +55,9 @@ class Verdict:
         return "reached" if self.reached else "missed"
 
 
+_LARGE, _SMALL = "1 M users, 99 % locked", "1 k users, none locked"
+
+
 def judge(bars: Sequence[Bar], table: Table) -> list[Verdict]:
     return [_judge(bar, table) for bar in bars]
 
@@ -111,6 +114,12 @@ def _pool(peer: str) -> Name:
     return Name("contention", "pool acquires", "32 clients", peer)
 
 
+def _pool_time(users: str) -> Bar:
+    measure, setting = "pool acquire p50", f"1 caller, {users}"
+    large, small = (Name("plans", measure, setting, peer) for peer in (_LARGE, _SMALL))
+    return Bar(f"{measure}, {users}: 1 M, 99 % locked / 1 k, none locked", large, small, 2.0, "at most")
+
+
 def _handing_on(bound: float, *, besides: str = "") -> Bar:
     setting = f"1,000 waiters, holds of 0.3 s{besides}"
     text = f"hand-over p99, 1,000 waiters on 50 users{besides}"
@@ -133,11 +142,13 @@ BARS = (
         "at most",
     ),
     Bar(
-        "pool acquire: 1 M users, 99 % locked / 1 k users, none locked",
-        _pool("1 M users, 99 % locked"),
-        _pool("1 k users, none locked"),
+        f"pool acquire: {_LARGE} / {_SMALL}",
+        _pool(_LARGE),
+        _pool(_SMALL),
         0.5,
     ),
+    _pool_time("1 user"),
+    _pool_time("10 users"),
     Bar(
         "single lock changes: 1 M users / 1 k users",
         Name("growth", "lock changes", "32 clients", "1 M users"),

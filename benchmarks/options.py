@@ -10,6 +10,7 @@ PARTS = (
     "events",
     "handing",
     "growing",
+    "planning",
     "reading",
     "costs",
 )  # modules; those not there are left out

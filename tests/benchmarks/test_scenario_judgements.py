@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import contention, latencies, reading
+from benchmarks import contention, latencies, planning, reading
 from benchmarks.failures import Unmeasured
 from benchmarks.handovers import Tally
 from benchmarks.storms import Storm, parse, storm
 from benchmarks.watchers import Seen, complete
 
 TOLD = "STORM broken\t0\nSTORM seconds\t2.0\nSTORM p50_ms\t1.5\nSTORM p99_ms\t3.5\nSTORM count granted\t40\n"
+BY_INDEX = "->  Index Scan using users_available_at on users u  (cost=0.28..7647.82 rows=833 width=30)"
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -100,6 +101,24 @@ def test_a_hand_over_counts_from_the_release_or_from_when_somebody_asked(
 
     assert (tally.from_answer_ms, tally.from_sending_ms) == ([from_answer_ms], [from_sending_ms])
     assert tally.answered == {}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "",
+        "->  Index Scan using lock_requests_line on lock_requests q",
+        "->  Seq Scan on users u",
+        "->  Index Scan using users_login_key on users u",
+        "->  Bitmap Heap Scan on users u\n  ->  Bitmap Index Scan on users_available_at",
+        f"{BY_INDEX}\n->  Seq Scan on users other",
+        f"->  Sort\n  Sort Key: u.login\n  {BY_INDEX}",
+    ],
+)
+def test_a_plan_that_reads_users_in_any_other_way_is_not_by_the_index(plan: str) -> None:
+    assert planning.by_index(f"Limit\n  ->  LockRows\n        {BY_INDEX}\n              Filter: x")
+
+    assert not planning.by_index(plan)
 
 
 @pytest.mark.parametrize(("peer", "hits"), [("cached", 0.5), ("uncached", 0.01)])
