@@ -168,8 +168,8 @@ class _TooSlowError(HTTPException):
 
 def in_time(scope: Scope, receive: Receive) -> Receive:
     """A `receive` that raises HTTPException 408 when the body is late; what comes after the body has all the time."""
-    for name, _ in scope["headers"]:
-        if name in ANNOUNCE_A_BODY:
+    for name, value in scope["headers"]:
+        if name in ANNOUNCE_A_BODY and value != b"0":
             break
     else:
         return receive

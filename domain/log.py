@@ -20,6 +20,8 @@ from typing import Any, ClassVar, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from domain.timestamps import utc
+
 GATHER_SECONDS = 0.02
 _ENCODER = json.JSONEncoder(default=repr)  # made once: json.dumps would make one a line
 _bound: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=MappingProxyType({}))
@@ -99,9 +101,14 @@ class Routine:
             self._logger.info(self._event, **fields)
             return
         told = {**fields, "event": self._event, **_bound.get()}
-        pairs = ", ".join([f'"{name}": {_plain(value)}' for name, value in told.items()])
-        now = datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")]  # noqa: TID251  -- of a log line
-        self._writer.info(f'{{{pairs}{self._tail}{now}Z"}}')
+        pairs = ", ".join(
+            [
+                f'"{name}": {encode_basestring_ascii(value) if isinstance(value, str) else repr(value)}'
+                for name, value in told.items()
+            ]
+        )
+        now = utc(datetime.now(UTC))  # noqa: TID251  -- of a log line
+        self._writer.info(f'{{{pairs}{self._tail}{now}"}}')
 
 
 class Scribe:
@@ -171,10 +178,6 @@ def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     for name, value in _bound.get().items():
         event.setdefault(name, value)
     return event
-
-
-def _plain(value: str | float) -> str:
-    return encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
 
 
 def _as_json(event: EventDict, **_options: Any) -> str:  # noqa: ANN401  -- structlog's signature

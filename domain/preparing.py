@@ -25,10 +25,11 @@ from typing import Any
 from uuid import UUID
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812  -- it is a class
-from sqlalchemy import Connection, Engine, ExceptionContext, event
+from sqlalchemy import Connection, Engine, event
 
 from domain import log
 
+OPTION = "botfarm_preparer"  # where an engine's connections find theirs
 KNOWN_MOST = 200  # statements a connection; more means that they are composed, and worth no preparing
 PLANS_LIVE_SECONDS = 10.0
 UNKNOWN_STATEMENT, DUPLICATE_STATEMENT = "26000", "42P05"
@@ -55,12 +56,19 @@ log_ = log.get(__name__)
 
 def install(engine: Engine, *, generic: bool = False) -> None:
     """Have the engine's statements prepared; `generic` with one plan for all parameters."""
-    preparer = _Preparer(generic=generic)
-    event.listen(engine, "before_cursor_execute", preparer.prepare, retval=True)
-    event.listen(engine, "handle_error", preparer.notice)
+    preparer = Preparer(generic=generic)
+    engine.update_execution_options(**{OPTION: preparer})
+    event.listen(engine, "before_cursor_execute", preparer.before_cursor_execute, retval=True)
+    event.listen(engine, "handle_error", lambda context: preparer.notice(context.original_exception))
 
 
-class _Preparer:
+def of(conn: Connection) -> "Preparer | None":
+    """Who prepares the statements of this connection's engine, for those that pass SQLAlchemy by (see `fetching`)."""
+    preparer: Preparer | None = conn.get_execution_options().get(OPTION)
+    return preparer
+
+
+class Preparer:
     """Rewrites executions. What a connection has seen and prepared is noted in its `info`, which ends with it."""
 
     def __init__(self, *, generic: bool) -> None:
@@ -68,7 +76,7 @@ class _Preparer:
         self._off = False
         self._unfit = set[str]()
 
-    def prepare(  # the signature is SQLAlchemy's
+    def before_cursor_execute(  # the signature is SQLAlchemy's
         self,
         conn: Connection,
         cursor: Cursor,
@@ -77,8 +85,15 @@ class _Preparer:
         _context: object,
         many: bool,  # noqa: FBT001
     ) -> tuple[str, Parameters]:
-        plain = self._off or many or statement in self._unfit or not _preparable(statement)
-        if plain or not isinstance(parameters, Mapping):
+        if many or not isinstance(parameters, Mapping):
+            return statement, parameters
+        return self.prepare(conn, cursor, statement, parameters)
+
+    def prepare(
+        self, conn: Connection, cursor: Cursor, statement: str, parameters: Mapping[str, Any]
+    ) -> tuple[str, Parameters]:
+        """What to execute instead of the statement; it is prepared by the cursor if it was not."""
+        if self._off or statement in self._unfit or not _preparable(statement):
             return statement, parameters
         known: dict[str, bool] = conn.info.setdefault("botfarm.prepared", {})
         if statement not in known:
@@ -98,8 +113,8 @@ class _Preparer:
         arguments = ", ".join(f"%({each})s" for each in names)
         return f"EXECUTE {name} ({arguments})" if names else f"EXECUTE {name}", _literals(parameters)
 
-    def notice(self, context: ExceptionContext) -> None:
-        if getattr(context.original_exception, "pgcode", None) in FORGOTTEN and not self._off:
+    def notice(self, error: BaseException) -> None:
+        if getattr(error, "pgcode", None) in FORGOTTEN and not self._off:
             self._off = True
             log_.warning("prepared_statements_off", reason="the connection changed its server: is there a pooler?")
 

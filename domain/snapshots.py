@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from domain.fetching import Row
 
 USER_COLUMNS = (
     "id",
@@ -24,7 +23,6 @@ USER_COLUMNS = (
     "lock_expires_at",
     "lock_owner",
     "lock_metadata",
-    "lease_id",
     "lock_token",
     "lock_version",
     "available_at",
@@ -62,7 +60,7 @@ class User:
     seen_at: datetime
 
 
-def of_row(row: Row[Any]) -> User:
+def of_row(row: Row) -> User:
     """Read a row that has the columns of `users` and the moment they are judged at as `now`."""
     return User(
         id=row.id,
@@ -81,7 +79,7 @@ def of_row(row: Row[Any]) -> User:
     )
 
 
-def _lock(row: Row[Any]) -> Lock | None:
+def _lock(row: Row) -> Lock | None:
     if row.locktime is None or row.lock_expires_at <= row.now:
         return None
     return Lock(

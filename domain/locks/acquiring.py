@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from domain import lines, snapshots
+from domain import fetching, lines, snapshots
 from domain.errors import CoolingDown, LineAhead, LockHeld, Refusal, UserQuarantined
+from domain.fetching import Row
 from domain.locks import steps
 from domain.snapshots import User
 
@@ -90,7 +91,7 @@ def acquire(conn: Connection, requests: Sequence[Acquire]) -> list[Grant | Refus
     Refusals: UserNotFound; LeaseLost when this lease was granted before and is over; LockHeld; UserQuarantined;
     CoolingDown; LineAhead when the user is free but somebody waits in line for it.
     """
-    rows = conn.exec_driver_sql(ACQUIRE, _parameters(requests)).all()
+    rows = fetching.rows(conn, ACQUIRE, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
@@ -108,25 +109,23 @@ def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
     }
 
 
-def _outcome(row: Row[Any], request: Acquire) -> Grant | Refusal:
+def _outcome(row: Row, request: Acquire) -> Grant | Refusal:
     match row.outcome:
         case "granted" | "again":
             user = snapshots.of_row(row)
             return Grant(user, request.lease_id, row.password_sealed, again=row.outcome == "again")
         case "lock-held":
-            return _held(row)
+            return LockHeld(
+                request.user_id, row.lock_owner, row.lock_expires_at, _seconds(row.now, row.lock_expires_at)
+            )
         case "user-quarantined":
-            return UserQuarantined(row.wanted, row.status_reason)
+            return UserQuarantined(request.user_id, row.status_reason)
         case "cooling-down":
-            return CoolingDown(row.wanted, row.available_at, _seconds(row.now, row.available_at))
+            return CoolingDown(request.user_id, row.available_at, _seconds(row.now, row.available_at))
         case "line-ahead":
-            return LineAhead(row.wanted)
+            return LineAhead(request.user_id)
         case _:
-            return steps.common_refusal(row)
-
-
-def _held(row: Row[Any]) -> LockHeld:
-    return LockHeld(row.wanted, row.lock_owner, row.lock_expires_at, _seconds(row.now, row.lock_expires_at))
+            return steps.common_refusal(row, request.user_id)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from domain import snapshots
+from domain import fetching, snapshots
 from domain.errors import NotLockHolder, Refusal
+from domain.fetching import Row
 from domain.locks import steps
 from domain.outbox import lock_data
 from domain.snapshots import User
@@ -104,8 +105,8 @@ def release(conn: Connection, requests: Sequence[Release]) -> list[Released | Re
     Refusals: UserNotFound; LeaseLost for a lease that ended otherwise than by its holder; NotLockHolder for a bare
     release of somebody else's lock.
     """
-    rows = conn.exec_driver_sql(RELEASE, _parameters(requests)).all()
-    return [_outcome(row) for row in rows]
+    rows = fetching.rows(conn, RELEASE, _parameters(requests))
+    return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
 def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
@@ -120,11 +121,11 @@ def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
     }
 
 
-def _outcome(row: Row[Any]) -> Released | Refusal:
+def _outcome(row: Row, request: Release) -> Released | Refusal:
     match row.outcome:
         case "released" | "already":
             return Released(snapshots.of_row(row), released=row.outcome == "released")
         case "not-lock-holder":
-            return NotLockHolder(row.wanted, row.present_owner)
+            return NotLockHolder(request.user_id, row.present_owner)
         case _:
-            return steps.common_refusal(row)
+            return steps.common_refusal(row, request.user_id)

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from domain import snapshots
+from domain import fetching, snapshots
 from domain.errors import LifetimeExceeded, Refusal
+from domain.fetching import Row
 from domain.locks import steps
 from domain.outbox import lock_data
 from domain.snapshots import User
@@ -84,7 +85,7 @@ def renew(conn: Connection, requests: Sequence[Renew]) -> list[Renewal | Refusal
 
     Refusals: UserNotFound; LeaseLost with when and why; LifetimeExceeded.
     """
-    rows = conn.exec_driver_sql(RENEW, _parameters(requests)).all()
+    rows = fetching.rows(conn, RENEW, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
@@ -101,10 +102,10 @@ def _parameters(requests: Sequence[Renew]) -> dict[str, Any]:
     }
 
 
-def _outcome(row: Row[Any], request: Renew) -> Renewal | Refusal:
+def _outcome(row: Row, request: Renew) -> Renewal | Refusal:
     if row.outcome == "renewed":
         return Renewal(snapshots.of_row(row), request.lease_id)
     if row.outcome == "lifetime-exceeded":
         assert request.lifetime_max is not None, "the statement found a bound to exceed"
-        return LifetimeExceeded(row.wanted, row.lock_expires_at, request.lifetime_max.total_seconds())
-    return steps.common_refusal(row)
+        return LifetimeExceeded(request.user_id, row.lock_expires_at, request.lifetime_max.total_seconds())
+    return steps.common_refusal(row, request.user_id)

@@ -4,12 +4,10 @@ In every fragment `r` is the request, `l` the locked copy of its user and `c.now
 """
 
 from collections.abc import Collection
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from domain.errors import LeaseLost, Refusal, UserNotFound
+from domain.fetching import Row
 from domain.outbox import lock_data
 from domain.snapshots import USER_COLUMNS
 
@@ -98,7 +96,7 @@ def after(changed: str) -> str:
 def answer(*, verdict: str = "verdict") -> str:
     """SQL for one row a request: its verdict, the reasons of a loss, and the user as it is now."""
     columns = ", ".join(f"a.{name}" for name in USER_COLUMNS)
-    return f"""SELECT v.n, v.outcome, v.now, v.user_id AS wanted, v.lost_reason, v.lost_at, v.lost_note,
+    return f"""SELECT v.n, v.outcome, v.now, v.lost_reason, v.lost_at, v.lost_note,
        v.present_owner, {columns}
 FROM {verdict} v LEFT JOIN after a ON a.id = v.user_id ORDER BY v.n"""
 
@@ -108,20 +106,16 @@ def projects_array(projects: Collection[UUID] | None) -> str | None:
     return None if projects is None else "{" + ",".join(map(str, projects)) + "}"
 
 
-def lease_lost(row: Row[Any]) -> LeaseLost:
-    return LeaseLost(
-        user_id=row.wanted,
-        reason=row.lost_reason,
-        ended_at=row.lost_at,
-        owner=row.present_owner,
-        note=row.lost_note,
-    )
-
-
-def common_refusal(row: Row[Any]) -> Refusal:
+def common_refusal(row: Row, user_id: UUID) -> Refusal:
     """The refusals that every verb knows."""
     if row.outcome == "user-not-found":
-        return UserNotFound(row.wanted)
+        return UserNotFound(user_id)
     if row.outcome == "lease-lost":
-        return lease_lost(row)
+        return LeaseLost(
+            user_id=user_id,
+            reason=row.lost_reason,
+            ended_at=row.lost_at,
+            owner=row.present_owner,
+            note=row.lost_note,
+        )
     raise AssertionError(row.outcome)

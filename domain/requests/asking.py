@@ -135,7 +135,7 @@ UPDATE lock_requests SET seen_at = clock_timestamp(), confirmed_at = coalesce(co
 WHERE id = ANY (:ids) AND granted_at IS NOT NULL
 """)
 
-_COLUMNS = ", ".join(f"u.{name}" for name in USER_COLUMNS if name != "lease_id")
+_COLUMNS = ", ".join(f"u.{name}" for name in USER_COLUMNS)
 # A user that has gone to a project outside those of the request is as good as gone.
 MEMBERS = text(f"""
 SELECT q.id AS request, q.request_id, m.user_id AS wanted, m.lease_id, {_COLUMNS}, c.now,

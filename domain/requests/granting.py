@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
-from domain import lines, snapshots
+from domain import fetching, lines, snapshots
+from domain.fetching import Row
 from domain.locks import Grant, steps
 from domain.requests.asking import Granted, Key, lease_id
 from domain.snapshots import USER_COLUMNS
@@ -70,7 +70,8 @@ WITH gifts AS MATERIALIZED (
     ) w WHERE q.id = w.request
     RETURNING q.id, q.principal, q.request_id, q.home
 )
-SELECT c.id AS request, c.principal, c.request_id, c.home, w.now, {", ".join(f"g.{name}" for name in USER_COLUMNS)}
+SELECT c.id AS request, c.principal, c.request_id, c.home, w.now, g.lease_id,
+    {", ".join(f"g.{name}" for name in USER_COLUMNS)}
 FROM granted g JOIN winner w ON w.n = g.n JOIN closed c ON c.id = w.request ORDER BY w.n
 """
 
@@ -90,13 +91,13 @@ def grant(conn: Connection, gifts: Sequence[Gift], *, home: UUID | None, direct:
         "home": None if home is None else str(home),
         "direct": direct,
     }
-    served: dict[int, list[Row[Any]]] = {}
-    for row in conn.exec_driver_sql(GRANT, parameters):
+    served: dict[int, list[Row]] = {}
+    for row in fetching.rows(conn, GRANT, parameters):
         served.setdefault(row.request, []).append(row)
     return [_handover(rows) for rows in served.values()]
 
 
-def _handover(rows: Sequence[Row[Any]]) -> Handover:
+def _handover(rows: Sequence[Row]) -> Handover:
     first = rows[0]
     grants = [Grant(snapshots.of_row(row), row.lease_id, row.password_sealed, again=False) for row in rows]
     return Handover((first.principal, first.request_id), first.home, Granted(first.request_id, grants))
