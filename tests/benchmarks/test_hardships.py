@@ -19,6 +19,8 @@ from benchmarks.streams import Client, Crowd
 from benchmarks.workers import Rates
 from standalone.valkey import Valkey
 
+pytestmark = pytest.mark.timeout(240)  # of which a machine with nothing else to do needs a tenth
+
 EVENTS: dict[int, Any] = {seq: SimpleNamespace(seq=seq, at=time.time(), project_id="one") for seq in (1, 2, 3)}
 
 
