@@ -65,6 +65,23 @@ def test_a_receiver_that_fails_is_sent_the_same_event_again_before_any_other(
     ]
 
 
+@pytest.mark.parametrize("behave", [answering(500), receivers.hanging_up])
+def test_a_sound_receiver_that_fails_takes_no_place_of_a_sound_one_any_more(
+    farm: Farm, hooks: Hooks, receiver: Receiver, behave: Behaviour
+) -> None:
+    hooks.create(receiver.url)
+    farm.change(1)
+    hooks.turn()
+    hooks.execute("UPDATE webhooks SET troubled = false")  # however slow this machine was
+    receiver.behave = behave
+    farm.change(1)
+
+    hooks.turn()
+
+    assert receiver.seqs == [1, 2]
+    assert hooks.execute("SELECT troubled FROM webhooks")[0].troubled is True
+
+
 def test_redirects_are_never_followed(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
     with receiving() as elsewhere:
         receiver.behave = answering(302, Location=elsewhere.url)
