@@ -8,7 +8,7 @@ squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint
 everything := --extra standalone --extra demo --extra bench --extra test --extra lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo bench test long lint sbom contracts lock clean
+.PHONY: help up demo bench hardships test long lint sbom contracts lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
@@ -25,6 +25,12 @@ demo: ## watch a farm at work in the terminal
 bench: ## measure Botfarm beside what one would pick instead (ARGS="--quick" tries it out); needs wrk and etcd
 	@sh .ci/install bench
 	@exec $(python) -m benchmarks $(ARGS)
+
+hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events while Redis is away; needs wrk
+	@sh .ci/install bench
+	$(python) -m benchmarks.streams
+	$(python) -m benchmarks.snapshot
+	$(python) -m benchmarks.outage
 
 test: ## run the tests on two processes (ARGS="-k lease" picks some)
 	@sh .ci/install dev

@@ -14,12 +14,14 @@ from typing import Self
 
 from sqlalchemy import Engine, text
 
+from benchmarks.failures import Unmeasured
 from domain import epochs, locks, requests
 from domain.locks import Release
 from domain.requests import Ask, Granted
 
 TTL = timedelta(minutes=10)
 ASKS = 10
+START_SECONDS = 60.0
 WARM_UP_SECONDS = 15.0
 SMALL = 500
 
@@ -107,12 +109,20 @@ def state(engine: Engine) -> epochs.State:
 
 
 def warm_up(engine: Engine, *, publishing: bool) -> None:
-    """Wait until the worker has numbered, and put on the stream, what came about while it started; not for ever."""
+    """Wait until the worker has numbered, and put on the stream, what came about while it started; not for ever.
+
+    Raises Unmeasured when it has not begun after a minute.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while not state(engine).last_seq:
+        if time.monotonic() > deadline:
+            raise Unmeasured(f"the worker numbered nothing within {START_SECONDS:.0f} s")
+        time.sleep(0.1)
     deadline = time.monotonic() + WARM_UP_SECONDS
     while time.monotonic() < deadline:
         now = state(engine)
         behind = pending(engine) + (now.last_seq - now.published_seq if publishing else 0)
-        if now.last_seq and behind < SMALL:
+        if behind < SMALL:
             return
         time.sleep(0.1)
 

@@ -1,10 +1,12 @@
 """The AsyncAPI 3.0 document: by which ways the events come, and which events there are."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from domain.contracts.models import EVENTS, Event
 from domain.contracts.schemas import type_of
 
+PAGE = "page"  # the message of the feed
 SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 
 INFO = {
@@ -33,6 +35,17 @@ CHANNELS: dict[str, dict[str, Any]] = {
             " starts with `BOTFARM_REDIS_PREFIX`."
         ),
     },
+    "feed": {
+        "address": "/api/v1/events",
+        "title": "HTTP feed",
+        "servers": [{"$ref": "#/servers/api"}],
+        "description": (
+            "A GET answers with the events after the cursor `after`, an array; without it from the oldest kept, with"
+            " `after=latest` from now on; `wait_seconds` waits for a first one. `X-Cursor` says how far was looked,"
+            " `X-Caught-Up` whether that is the end, and `Link` leads to the next page. A cursor is refused as over"
+            " `sse`."
+        ),
+    },
     "sse": {
         "address": "/api/v1/events/stream",
         "title": "Server-sent events",
@@ -56,18 +69,21 @@ CHANNELS: dict[str, dict[str, Any]] = {
 
 def asyncapi() -> dict[str, Any]:
     """The document; the schemas lie beside it."""
-    names = [type_of(model) for model in EVENTS]
-    told = {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+    messages = {type_of(model): _message(model) for model in EVENTS}
+    each = {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
+    paged = {PAGE: {"$ref": f"#/components/messages/{PAGE}"}}
     return {
         "asyncapi": "3.0.0",
         "info": INFO,
         "defaultContentType": "application/cloudevents+json",
         "servers": SERVERS,
-        "channels": {channel: {**about, "messages": told} for channel, about in CHANNELS.items()},
+        "channels": {
+            channel: {**about, "messages": paged if channel == "feed" else each} for channel, about in CHANNELS.items()
+        },
         "operations": {
             f"send-{channel}": {"action": "send", "channel": {"$ref": f"#/channels/{channel}"}} for channel in CHANNELS
         },
-        "components": {"messages": {name: _message(model) for name, model in zip(names, EVENTS, strict=True)}},
+        "components": {"messages": messages | {PAGE: _page(list(messages))}},
     }
 
 
@@ -77,5 +93,19 @@ def _message(model: type[Event]) -> dict[str, Any]:
         "name": name,
         "summary": " ".join((model.__doc__ or "").split()),
         "contentType": "application/cloudevents+json",
-        "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": {"$ref": f"./schemas/{name}.json"}},
+        "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": _schema(name)},
     }
+
+
+def _page(names: Sequence[str]) -> dict[str, Any]:
+    events = {"type": "array", "items": {"oneOf": [_schema(name) for name in names]}}
+    return {
+        "name": PAGE,
+        "summary": "Events in order, as many as were asked for at most.",
+        "contentType": "application/cloudevents-batch+json",
+        "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": events},
+    }
+
+
+def _schema(name: str) -> dict[str, str]:
+    return {"$ref": f"./schemas/{name}.json"}

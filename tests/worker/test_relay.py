@@ -10,6 +10,7 @@ from domain import partitions
 from domain.tables import relay_state
 from tests.worker.farms import Farm, Outsider, event_ids, seqs
 from tests.worker.turns import settle
+from worker import metrics
 from worker.relay import Batch, Relay
 from worker.stream import End, Stream
 
@@ -219,3 +220,29 @@ def test_the_stream_is_trimmed_to_the_newest_events(
     assert kept[-1] == 1_000
     assert 300 <= len(kept) < 450  # whole nodes of 100 entries
     assert kept == list(range(kept[0], 1_001))
+
+
+def _latency() -> tuple[float, float]:
+    """How many events the histogram has, and the sum of their seconds."""
+    samples = {sample.name: sample.value for metric in metrics.LATENCY.collect() for sample in metric.samples}
+    name = "botfarm_change_to_stream_seconds"
+    return samples[f"{name}_count"], samples[f"{name}_sum"]
+
+
+def test_the_way_from_change_to_stream_is_measured_once_from_the_time_of_the_change(
+    engine: Engine, farm: Farm, relay: Relay, outsider: Outsider
+) -> None:
+    count, seconds = _latency()
+    farm.change(3)
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE outbox SET occurred_at = occurred_at - interval '1 hour'"))
+
+    settle(relay)
+    measured = _latency()
+    outsider.client.delete(outsider.key)
+    settle(relay)
+
+    assert measured[0] == count + 3
+    assert 3 * 3_600 <= measured[1] - seconds < 3 * 3_700
+    assert outsider.entries() == farm.told()
+    assert _latency() == measured  # what is put back was measured before

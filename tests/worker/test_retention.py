@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from domain import partitions
 from domain.settings import Settings
 from domain.tables import relay_state
-from worker.duties import Duties, open_duties
+from worker.duties import CLOSE_AFTER, Duties, open_duties
 
 OLD = text("""
 INSERT INTO events (seq, epoch, event_id, type, data, occurred_at)
@@ -41,6 +41,14 @@ def _set(engine: Engine, *, last_seq: int, published_seq: int) -> None:
 def _first_seqs(engine: Engine) -> list[int]:
     with engine.begin() as conn:
         return [partition.first_seq for partition in partitions.known(conn)]
+
+
+def test_what_is_kept_is_what_the_readme_says() -> None:
+    settings = Settings.model_fields
+
+    assert (settings["events_keep_days"].default, settings["events_keep_count"].default) == (30, 50_000_000)
+    assert partitions.SIZE == 1_000_000
+    assert timedelta(days=1) == CLOSE_AFTER
 
 
 def test_retention_makes_partitions_ahead_and_drops_old_ones(engine: Engine, duties: Duties) -> None:

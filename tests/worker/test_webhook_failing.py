@@ -3,6 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,9 @@ from tests.worker import receivers
 from tests.worker.farms import Farm
 from tests.worker.hooks import Hooks
 from tests.worker.receivers import Behaviour, Receiver, answering, receiving
+from worker import outbound
 
+README = Path(__file__).parents[2] / "README.md"
 SOON = timedelta(seconds=5)
 
 
@@ -62,6 +65,23 @@ def test_a_receiver_that_fails_is_sent_the_same_event_again_before_any_other(
     ]
 
 
+@pytest.mark.parametrize("behave", [answering(500), receivers.hanging_up])
+def test_a_sound_receiver_that_fails_takes_no_place_of_a_sound_one_any_more(
+    farm: Farm, hooks: Hooks, receiver: Receiver, behave: Behaviour
+) -> None:
+    hooks.create(receiver.url)
+    farm.change(1)
+    hooks.turn()
+    hooks.execute("UPDATE webhooks SET troubled = false")  # however slow this machine was
+    receiver.behave = behave
+    farm.change(1)
+
+    hooks.turn()
+
+    assert receiver.seqs == [1, 2]
+    assert hooks.execute("SELECT troubled FROM webhooks")[0].troubled is True
+
+
 def test_redirects_are_never_followed(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
     with receiving() as elsewhere:
         receiver.behave = answering(302, Location=elsewhere.url)
@@ -71,6 +91,15 @@ def test_redirects_are_never_followed(farm: Farm, hooks: Hooks, receiver: Receiv
         hooks.turn()
 
         assert (receiver.seqs, elsewhere.received) == ([1], [])
+
+
+def test_the_schedule_is_the_published_one() -> None:
+    hours = [2, 5, 10, 14, 20, 24]
+    told = f"after 5 s, 5 min, 30 min, {', '.join(map(str, hours[:-1]))} and {hours[-1]} h"
+
+    assert [pause.total_seconds() for pause in DELAYS] == [0, 5, 300, 1_800, *(3_600 * pause for pause in hours)]
+    assert told in " ".join(README.read_text(encoding="utf-8").split())
+    assert outbound.TIMEOUT_SECONDS == 15
 
 
 def test_every_pause_of_the_schedule_is_kept_and_after_the_last_try_the_webhook_is_disabled(
