@@ -16,6 +16,7 @@ Pydantic model.
 """
 
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Awaitable[BaseModel]])
 
 MARK = "__hot_route__"
 TAKEN = frozenset({"user_id", "request", "response", "services", "caller", "body"})
-UUID_LENGTH = 36
+# Python takes more for a UUID than Pydantic does: digits of any script, hyphens anywhere, `urn:`.
+UUID_FORM = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 CONTENT_TYPE = (b"content-type", b"application/json")
 
 
@@ -119,12 +121,9 @@ class HotPaths:
         rest, _, verb = path.rpartition("/")
         base, _, user_id = rest.rpartition("/")
         hot = self._hot.get(f"{base}/{{user_id}}/{verb}")
-        if hot is None or len(user_id) != UUID_LENGTH:
+        if hot is None or UUID_FORM.fullmatch(user_id) is None:
             return None
-        try:
-            return hot, UUID(user_id)
-        except ValueError:
-            return None
+        return hot, UUID(user_id)
 
     async def _serve(
         self, hot: _Hot, user_id: UUID | None, body: BaseModel | None, scope: Scope, receive: Receive, send: Send

@@ -132,6 +132,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
         engines=engines,
         streams=Streams(database, tailer, metrics.streams),
         webhook_networks=settings.webhook_allow_networks,
+        webhooks_most=settings.webhooks_most,
         stopping=stopping,
     )
 

@@ -215,6 +215,13 @@ TABLE: Mapping[type[Refusal], Problem] = {
         lambda r: f"There is no webhook {r.webhook_id}.",
         lambda r: {"webhook_id": r.webhook_id},
     ),
+    errors.TooManyWebhooks: Problem(
+        409,
+        "too-many-webhooks",
+        "Too many webhooks",
+        lambda r: f"There may be {r.webhooks_most} webhooks at once (BOTFARM_WEBHOOKS_MOST): delete one first.",
+        lambda r: {"webhooks_most": r.webhooks_most},
+    ),
     errors.DeliveryNotFound: Problem(
         404,
         "delivery-not-found",

@@ -98,6 +98,7 @@ class Services:
     engines: Sequence[Engine]
     streams: Streams
     webhook_networks: Sequence[Network] = ()
+    webhooks_most: int | None = None
     stopping: threading.Event = field(default_factory=threading.Event)  # set by the signal: who waits, waits no longer
 
 

@@ -199,6 +199,13 @@ class WebhookNotFound(Refusal):
 
 
 @dataclass(eq=False)
+class TooManyWebhooks(Refusal):
+    """The farm has as many webhooks as it may have, whosever they are."""
+
+    webhooks_most: int
+
+
+@dataclass(eq=False)
 class DeliveryNotFound(Refusal):
     delivery_id: int
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Column, Connection, func, select, text
+from sqlalchemy import Column, Connection, func, literal_column, select, text
 
 from domain.errors import SealBroken
 from domain.sealing import KeyRing
@@ -53,7 +53,9 @@ class Resealed:
 def look(conn: Connection, *, column: Column[str], after: UUID | None, limit: int) -> Sequence[Found]:
     """The next rows in the order of their ids, with the id of the key that sealed each. Locks nothing."""
     row_id = column.table.c.id
-    statement = select(row_id, func.split_part(column, ".", 2)).order_by(row_id).limit(limit)
+    # Written out: as a parameter of a prepared statement the number is a bigint, which split_part() does not take.
+    second = func.split_part(column, ".", literal_column("2"))
+    statement = select(row_id, second).order_by(row_id).limit(limit)
     if after is not None:
         statement = statement.where(row_id > after)
     return [Found(*row) for row in conn.execute(statement)]

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     events_keep_count: Annotated[int, Field(ge=1)] = 50_000_000
     stream_keep_count: Annotated[int, Field(ge=1_000)] = 1_000_000
 
+    webhooks_most: Annotated[int, Field(ge=0)] = 1_000
     webhook_allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -30,6 +30,7 @@ from domain.errors import (
     DeliveryNotFound,
     EventGone,
     SealingUnconfigured,
+    TooManyWebhooks,
     WebhookNotFound,
 )
 from domain.events import Filter
@@ -43,7 +44,9 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
     "/",
     status_code=201,
     summary="Create a webhook; its secret is shown this once",
-    responses=responses.describe(AddressForbidden, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown),
+    responses=responses.describe(
+        AddressForbidden, TooManyWebhooks, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown
+    ),
 )
 @router.post("", status_code=201, include_in_schema=False)
 async def create(body: WebhookIn, response: Response, services: Provided, caller: Admin) -> SecretWebhookOut:
@@ -52,7 +55,9 @@ async def create(body: WebhookIn, response: Response, services: Provided, caller
     _require_public(services, url)
     by = Filter(body.types, body.user_id, body.project_id, body.env, caller.projects)
     new = webhooks.NewWebhook(url, body.description, by, body.after)
-    webhook, secret = await services.database.run(webhooks.create, new=new, ring=services.ring)
+    webhook, secret = await services.database.run(
+        webhooks.create, new=new, ring=services.ring, most=services.webhooks_most
+    )
     audits.note(services.metrics, who=caller.name, what="webhook.create", on=webhook.id, host=host(url))
     response.headers["Location"] = f"{BASE}/webhooks/{webhook.id}"
     response.headers["Cache-Control"] = "no-store"

@@ -12,12 +12,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, text, update
 
 from domain import events
-from domain.errors import WebhookNotFound
+from domain.errors import TooManyWebhooks, WebhookNotFound
 from domain.events import LATEST, Filter
 from domain.sealing import KeyRing
 from domain.tables import webhooks
 from domain.webhooks.views import Webhook, webhook_of, webhook_rows
 
+ONE_MAKER = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.webhooks'))")
 SECRET_BYTES = 32  # Standard Webhooks wants 24 to 64
 # What begins anew with a webhook that was switched on, or was given another URL.
 AFRESH: Mapping[str, Any] = {"attempt": 0, "next_attempt_at": text("clock_timestamp()")}
@@ -33,11 +34,13 @@ class NewWebhook:
     after: str | None = LATEST
 
 
-def create(conn: Connection, *, new: NewWebhook, ring: KeyRing) -> tuple[Webhook, str]:
-    """The webhook and its secret, which is told this once.
+def create(conn: Connection, *, new: NewWebhook, ring: KeyRing, most: int | None = None) -> tuple[Webhook, str]:
+    """The webhook and its secret, which is told this once; `most` is how many there may be, None for any number.
 
-    Raises SealingUnconfigured, and for the cursor CursorMalformed, CursorTooOld and CursorUnknown.
+    Raises TooManyWebhooks, SealingUnconfigured, and for the cursor CursorMalformed, CursorTooOld and CursorUnknown.
     """
+    if most is not None:
+        _require_room(conn, most)
     webhook_id, secret = uuid.uuid4(), _new_secret()
     now = func.clock_timestamp()
     statement = insert(webhooks).values(
@@ -136,6 +139,13 @@ def remove(conn: Connection, *, webhook_id: UUID, projects: Collection[UUID] | N
     """Delete it with all that is known of its deliveries. Raises WebhookNotFound."""
     if not conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id, *_within(projects))).rowcount:
         raise WebhookNotFound(webhook_id)
+
+
+def _require_room(conn: Connection, most: int) -> None:
+    """Raises TooManyWebhooks. Those who make some at the same time count one after the other, until they commit."""
+    conn.execute(ONE_MAKER)
+    if conn.execute(select(func.count()).select_from(webhooks)).scalar_one() >= most:
+        raise TooManyWebhooks(most)
 
 
 def _new_secret() -> str:

@@ -59,8 +59,7 @@ def rows(text_: str) -> dict[str, Row]:
 
 
 def cells(table: Mapping[str, Row]) -> list[Cell]:
-    insiders = [Cell(row, scope, where) for row in table.values() for scope in SCOPES for where in PROJECTS]
-    return insiders + [Cell(row, who, "own") for row in table.values() for who in OUTSIDERS]
+    return [Cell(row, who, where) for row in table.values() for who in (*SCOPES, *OUTSIDERS) for where in PROJECTS]
 
 
 def unlisted(document: Mapping[str, Any], table: Mapping[str, Row]) -> set[str]:

@@ -26,6 +26,14 @@ from tests.api.keyrings import bearing
 
 KEYS = "/api/v1/keys"
 STREAM_IDLE_SECONDS = 1.0
+REFUSED = {401: "unauthenticated", 403: "forbidden"}
+# All that a call may change but for requests in line, which end by themselves.
+STATE = text("""
+SELECT (SELECT md5(string_agg(to_jsonb(u)::text, '' ORDER BY id)) FROM users u),
+    (SELECT md5(string_agg(to_jsonb(w)::text, '' ORDER BY id)) FROM webhooks w),
+    (SELECT md5(string_agg((to_jsonb(k) - 'last_used_at')::text, '' ORDER BY id)) FROM api_keys k),
+    (SELECT count(*) FROM webhook_deliveries)
+""")
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,10 @@ class World:
             made = insert(webhook_deliveries).values(values).returning(webhook_deliveries.c.id)
             return int(conn.execute(made).scalar_one())
 
+    def state(self) -> tuple[Any, ...]:
+        with self.farm.engine.begin() as conn:
+            return tuple(conn.execute(STATE).one())
+
     def key(self, where: str) -> str:
         new = NewKey(f"key-{uuid.uuid4().hex}", ["read"], [PROJECTS[where]])
         with self.farm.engine.begin() as conn:
@@ -97,7 +109,7 @@ class World:
 def check(world: World, cell: Cell) -> None:
     """Make the call of that cell and hold the answer against it."""
     attempt = TRIES[cell.row.call](world, cell)
-    method = cell.row.call.split()[0]
+    method, before = cell.row.call.split()[0], world.state()
     with bearing(world.farm, world.keys[cell.who]) as client:
         if attempt.path.startswith(f"{EVENTS}/stream"):
             status, told = _streamed(client, attempt.path)
@@ -114,8 +126,10 @@ def check(world: World, cell: Cell) -> None:
         case expected:
             assert status == int(expected), told
             assert status >= 400 or attempt.shows(told), told
-    if status == 401:
-        assert told["type"] == "urn:botfarm:problem:unauthenticated"
+    if status in REFUSED:
+        assert told["type"] == f"urn:botfarm:problem:{REFUSED[status]}"
+    if status >= 400 or cell.expected in ("unknown", "row 403"):
+        assert world.state() == before, "what was refused has changed something"
 
 
 def _told(answer: httpx.Response) -> Any:

@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -231,3 +231,30 @@ def test_an_endpoint_that_takes_what_the_short_way_cannot_give_is_refused_at_onc
 
     with pytest.raises(TypeError, match="surprise"):
         hot.route(endpoint)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda digits: f"urn:{digits}",
+        lambda digits: f"{digits}----",
+        lambda digits: f"{digits[:8]}----{digits[8:]}",
+        lambda digits: str(uuid.UUID(digits)).translate({ord("0") + n: 0x660 + n for n in range(10)}),
+    ],
+    ids=["urn", "hyphens at the end", "hyphens at one place", "digits of another script"],
+)
+def test_what_is_no_uuid_the_long_way_is_none_the_short_way(
+    farm: Farm, user_id: str, spell: Callable[[str], str]
+) -> None:
+    odd = spell(user_id.replace("-", ""))
+
+    answer = farm.client.post(f"{USERS}/{odd}/acquire_lock")
+
+    assert uuid.UUID(odd) == uuid.UUID(user_id)  # Python would take it
+    assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["path", "user_id"])
+    assert farm.user(user_id)["lock"] is None
+
+
+def test_a_uuid_in_capitals_takes_the_short_way(farm: Farm, user_id: str, short_ways: list[str]) -> None:
+    assert farm.client.post(f"{USERS}/{user_id.upper()}/acquire_lock").status_code == 200
+    assert len(short_ways) == 1

@@ -1,7 +1,9 @@
 """Every route by every scope by own and foreign project by every kind of bad key, as docs/authorization.md says."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import httpx
 import pytest
 from fastapi import APIRouter
 
@@ -9,7 +11,7 @@ from api import principals
 from api.gate import refuse_open_routes
 from domain.keys import SCOPES
 from domain.settings import Settings
-from tests.api import authorizations
+from tests.api import authorizations, matrix
 from tests.api.authorizations import Cell, cells, unlisted
 from tests.api.farms import farming
 from tests.api.keyrings import OWN, mistyped, new_key, revoke, unknown_key
@@ -79,6 +81,19 @@ def test_a_gate_that_stands_open_is_caught(world: World, monkeypatch: pytest.Mon
         check(world, Cell(TABLE[USER], "revoked", "own"))
     with pytest.raises(AssertionError):
         check(world, Cell(TABLE[USER], "read", "foreign"))
+
+
+def test_a_refusal_that_comes_when_it_is_done_is_caught(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = matrix._told
+
+    def done_all_the_same(answer: httpx.Response) -> Any:
+        world.new_user("foreign")
+        return answered(answer)
+
+    monkeypatch.setattr(matrix, "_told", done_all_the_same)
+    for who, where in (("read", "own"), ("admin", "foreign"), ("revoked", "foreign")):
+        with pytest.raises(AssertionError, match="has changed something"):
+            check(world, Cell(TABLE["POST /api/v1/users/"], who, where))
 
 
 def test_a_route_that_does_not_say_which_scope_it_needs_does_not_come_up() -> None:

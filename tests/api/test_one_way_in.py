@@ -16,8 +16,9 @@ from tests.api.servers import SOURCES
 
 ROOMS = ("api", "domain", "worker", "standalone")
 GATE, ENTRY = "api/gate.py:_authorization", "api/identities.py:Identities.identify"
-# They say the header's name too: one to tell callers apart by a hash of what it holds, one to let browsers send it.
-BESIDE = {"api/limits.py:Rate._key", "api/main.py:_layers"}
+# They say the header's name too: one to tell callers apart by a hash of what it holds, one to let browsers send it, one
+# to keep it out of the log.
+BESIDE = {"api/limits.py:Rate._key", "api/main.py:_layers", "domain/log.py:"}
 # Where a column that holds a hash may be named: where keys are made and rotated, where they are recognised, the table.
 HASH_FOLDERS = ("domain/keys/", "domain/tables.py", "domain/migrations/")
 
@@ -29,6 +30,8 @@ def functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST]]:
             yield from functions(node, f"{prefix}{node.name}.")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{prefix}{node.name}", node
+        else:
+            yield prefix, node
 
 
 def places_of(word: str, sources: dict[str, str]) -> set[str]:
@@ -58,7 +61,8 @@ def _text(value: object) -> str:
 
 
 def _is_docstring(body: ast.AST, node: ast.Constant) -> bool:
-    return isinstance(node.value, str) and ast.get_docstring(body, clean=False) == node.value  # type: ignore[arg-type]
+    told = isinstance(node.value, str) and isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
+    return told and ast.get_docstring(body, clean=False) == node.value  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,16 @@ def test_a_second_way_in_is_noticed(sources: dict[str, str]) -> None:
     assert places_of("authorization", planted) == {GATE, *BESIDE, "api/back_door.py:enter"}
     assert callers_of("recognise", planted) - callers_of("recognise", sources) == {"api/back_door.py:enter"}
     assert callers_of("digest", planted) - callers_of("digest", sources) == {"api/back_door.py:enter"}
+
+
+def test_a_name_that_is_said_outside_of_all_functions_is_noticed(sources: dict[str, str]) -> None:
+    planted = sources | {
+        "api/side_door.py": "HEADER = b'AUTHORIZATION'\n",
+        "api/cellar.py": "class Cellar:\n    find = staticmethod(keys.recognise)\n",
+    }
+
+    assert places_of("authorization", planted) == {GATE, *BESIDE, "api/side_door.py:"}
+    assert callers_of("recognise", planted) - callers_of("recognise", sources) == {"api/cellar.py:Cellar."}
 
 
 def test_only_the_digest_goes_into_a_statement_and_it_is_compared_in_constant_time(

@@ -43,6 +43,7 @@ REFUSALS: list[Refusal] = [
     errors.RequestIdReused(SOMEBODY),
     errors.RequestNotFound(SOMEBODY),
     errors.WebhookNotFound(SOMEBODY),
+    errors.TooManyWebhooks(1_000),
     errors.DeliveryNotFound(7),
     errors.EventGone(SOMEBODY),
     errors.AddressForbidden("localhost"),

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, func, select, text, update
 
-from domain import resealing, sealing, users, webhooks
+from domain import db, resealing, sealing, users, webhooks
 from domain.errors import SealBroken
 from domain.resealing import Found, Resealed
 from domain.sealing import KeyRing
@@ -150,3 +150,15 @@ def test_every_column_that_is_sealed_is_looked_after() -> None:
 
     every = {column for table in user_rows.metadata.tables.values() for column in table.c}
     assert set(resealing.SEALED) == sealed == {column for column in every if column.name.endswith("_sealed")}
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_look_goes_as_well_when_its_statement_is_prepared(engine: Engine, *, prepare: bool) -> None:
+    """Workers prepare what they say for the second time, and a prepared statement takes numbers as bigint."""
+    (user_id,) = grow(engine, 1)
+    workers = db.engine(engine.url.render_as_string(hide_password=False), pool_size=1, prepare=prepare)
+
+    looks = [list(look(workers, after=after)) for after in (None, None, None, UUID(int=0), UUID(int=0), UUID(int=0))]
+    workers.dispose()
+
+    assert looks == [[Found(user_id, "old")]] * 6

@@ -12,12 +12,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.front import App
 from api.main import create_app
 from domain.settings import Settings
+from tests.api.farms import farming
+from tests.api.keyrings import new_key
 from tests.api.logs import logging_to
-from tests.api.servers import ApiProcess, serving
+from tests.api.servers import ApiProcess, eventually, serving
 from tests.fuzz.hooks import PLANTED
 from tests.fuzz.runs import SECONDS, START_SECONDS, fuzz
 
 PASSED_OVER = 1  # the stream
+KEYS_SECONDS = 15
 VICTIM = "/api/v1/stats"
 NARROW = ("--include-path", VICTIM, "--phases", "coverage,fuzzing", "--max-examples", "5")
 
@@ -70,6 +73,33 @@ def test_every_answer_is_as_the_document_says(process: ApiProcess, tmp_path: Pat
     assert httpx.get(f"{process.url}/readyz").status_code == 200
     assert PLANTED not in process.said()
     assert "request_failed" not in process.said()
+
+
+def test_where_keys_are_wanted_no_answer_is_undocumented_and_no_call_goes_without(
+    process: ApiProcess, settings: Settings, tmp_path: Path
+) -> None:
+    process.kill()
+    process.launch(BOTFARM_AUTH="keys")
+    assert eventually(process.ready, seconds=START_SECONDS), process.said()
+    with farming(settings) as farm:
+        bearer = f"Authorization: Bearer {new_key(farm, 'fuzz', 'admin')}"
+
+    run = fuzz(process.url, tmp_path, "--header", bearer, "--phases", "coverage", "--max-time", str(KEYS_SECONDS))
+
+    assert run.faults == [], run.said[-2_000:]
+    assert run.report["exit_code"] == 0, run.said[-2_000:]
+    assert run.cases > KEYS_SECONDS, "it hardly called at all"
+    assert "request_failed" not in process.said()
+
+
+def test_a_gate_that_stands_open_is_found(settings: Settings, tmp_path: Path) -> None:
+    app = create_app(settings.model_copy(update={"auth": "keys"}))
+    app.state.services.identities.off = True
+    with serving(app) as url:
+        run = fuzz(url, tmp_path, "--header", "Authorization: Bearer any", *NARROW)
+
+    assert run.report["exit_code"] == 1
+    assert "without authentication" in run.said, run.said
 
 
 @pytest.mark.parametrize(

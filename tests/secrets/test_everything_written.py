@@ -13,6 +13,8 @@ import pytest
 import redis
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from domain import keys
+from domain.keys import NewKey
 from standalone import places as folders
 from tests.secrets import collecting
 from tests.secrets.collecting import Answers
@@ -23,6 +25,7 @@ from tests.worker.receivers import receiving
 
 DATABASE_PASSWORD, SEALING_KEY = "database password", "sealing key"
 MUST_ANSWER = {
+    "GET /api/v1/users/": {200, 401},
     "POST /api/v1/users/": {201, 422, 500},
     "POST /api/v1/users/batch": {200, 500},
     "POST /api/v1/users/{id}/acquire_lock": {200, 409, 422, 500},
@@ -58,11 +61,15 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     folder = tmp_path_factory.mktemp("life")
     data_dir, answers = folder / "data", Answers()
     arguments = ["--data-dir", str(data_dir), "--port", "0"]
-    with started(folder, arguments, {"BOTFARM_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8"}) as run, receiving() as receiver:
+    variables = {"BOTFARM_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8", "BOTFARM_AUTH": "keys"}
+    with started(folder, arguments, variables) as run, receiving() as receiver:
         told = run.ready()
         engine = create_engine(told["database_url"])
-        with httpx.Client(base_url=told["api_url"], timeout=30, event_hooks=answers.hooks) as client:
-            story = Story(client, engine, receiver)
+        with engine.begin() as conn:
+            _, key = keys.create(conn, new=NewKey("root", ["admin"]), created_by="test")
+        bearer = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=told["api_url"], timeout=30, headers=bearer, event_hooks=answers.hooks) as client:
+            story = Story(client, engine, receiver, keys={key})
             story.tell()
         found = [*collecting.rows(engine), *collecting.entries(told["redis_url"])]
         found += [
