@@ -60,6 +60,15 @@ def test_a_lease_is_found_outside_its_column(farm: Farm) -> None:
     assert found == ["table outbox: a lease"]
 
 
+def test_a_lease_that_a_caller_chose_as_its_project_is_no_leak(farm: Farm) -> None:
+    with farm.engine.begin() as conn:
+        lease = conn.execute(text("SELECT lease_id FROM users WHERE lease_id IS NOT NULL")).scalar_one()
+        conn.execute(text("UPDATE users SET project_id = :lease"), {"lease": lease})
+    farm.release(farm.acquire(farm.users[0]))
+
+    assert watching.leaks(url_of(farm.engine)) == []
+
+
 def test_nothing_is_said_of_a_database_that_is_spoilt(engine: Engine) -> None:
     with engine.begin() as conn:
         conn.execute(text("ALTER TABLE events RENAME TO elsewhere"))
