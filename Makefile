@@ -32,9 +32,9 @@ hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events 
 	$(python) -m benchmarks.snapshot
 	$(python) -m benchmarks.outage
 
-test: ## run the tests on two processes (ARGS="-k lease" picks some)
+test: ## run the tests on three processes, as they wait more than they work (ARGS="-k lease" picks some)
 	@sh .ci/install dev
-	@exec $(python) -m pytest -n 2 --dist worksteal $(ARGS)
+	@exec $(python) -m pytest -n 3 --dist worksteal $(ARGS)
 
 long: ## 5 minutes of chaos instead of 8 s, 2,000 histories of the line instead of 200, 10 minutes of fuzzing instead of 1
 	@sh .ci/install dev
