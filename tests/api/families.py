@@ -31,9 +31,15 @@ class Many:
 
     def await_two(self, *, ready: int = 2) -> "Many":
         """Return when so many have become ready so far, of which two are left."""
-        assert eventually(lambda: self.process.said().count('"api_process_ready"') >= ready, seconds=START_SECONDS)
+        assert eventually(lambda: self.ready >= ready or not self.process.alive(), seconds=START_SECONDS)
+        assert self.process.alive(), self.process.said()
         assert len(self.pids()) == 2
         return self
+
+    @property
+    def ready(self) -> int:
+        """How many have become ready so far."""
+        return self.process.said().count('"api_process_ready"')
 
     def pids(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.process.running.pid).children()]

@@ -40,9 +40,12 @@ raise SystemExit(__main__.main())
 def pair(fresh_settings: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
     """Two processes for all tests that leave two behind."""
     process = ApiProcess(fresh_settings(), tmp_path_factory.mktemp("pair") / "api.log")
-    yield Many(process).start()
-    process.running.terminate()
-    assert process.running.wait(15) == 0
+    try:
+        yield Many(process).start()
+        process.running.terminate()
+        assert process.running.wait(30) == 0
+    finally:
+        process.kill()
     assert lines(process.said()), "every line is whole, whoever wrote it"
 
 
