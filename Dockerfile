@@ -8,26 +8,29 @@ ENV PATH=/venv/bin:$PATH \
 WORKDIR /app
 
 
-# What is installed, and the code, each made where a compiler's or installer's leftovers do no harm.
+# What is installed, and the code, each made where a compiler's or installer's leftovers do no harm. Modules are compiled
+# unchecked: a layer may round its files' times, and what looks older than its source would be compiled at every start.
 
 FROM interpreter AS libraries
 COPY requirements/app.txt requirements/
 # Wheels only, with known hashes: nothing is compiled and no package's own code runs here. pip stays outside.
 RUN python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action ignore \
-        --quiet --quiet --only-binary :all: --require-hashes -r requirements/app.txt
+        --quiet --quiet --no-compile --only-binary :all: --require-hashes -r requirements/app.txt \
+    && python -m compileall -q --invalidation-mode unchecked-hash /venv
 
 FROM libraries AS test-libraries
 COPY requirements/test.txt requirements/
 RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action ignore \
-        --quiet --quiet --only-binary :all: --require-hashes -r requirements/test.txt
+        --quiet --quiet --no-compile --only-binary :all: --require-hashes -r requirements/test.txt \
+    && python -m compileall -q --invalidation-mode unchecked-hash /venv
 
 FROM interpreter AS code
 COPY domain domain
 COPY api api
 COPY worker worker
 # Whatever umask the files were checked out with, the server's user reads them and nobody but root writes.
-RUN chmod -R u=rwX,go=rX . && python -m compileall -q .
+RUN chmod -R u=rwX,go=rX . && python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM code AS test-code
 COPY .dockerignore .env.example Dockerfile Makefile docker-compose.yml pyproject.toml ./
@@ -38,7 +41,7 @@ COPY demo demo
 COPY benchmarks benchmarks
 COPY docs docs
 COPY tests tests
-RUN chmod -R u=rwX,go=rX . && python -m compileall -q standalone demo benchmarks
+RUN chmod -R u=rwX,go=rX . && python -m compileall -q --invalidation-mode unchecked-hash .
 
 
 # How it runs.

@@ -16,6 +16,10 @@ from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.secrets import watching
 
+# How a server of this machine is set is nothing to the tests, but that its database may have a default password.
+for _name in Settings.model_fields.keys() - {"auth"}:
+    os.environ.pop(f"BOTFARM_{_name.upper()}", None)
+
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

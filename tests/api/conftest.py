@@ -41,7 +41,14 @@ def fresh_settings(
         with admin_engine.connect() as conn:
             conn.execute(text(f"CREATE DATABASE {names[-1]} TEMPLATE {template}"))
         url = make_url(admin_engine.url).set(database=names[-1]).render_as_string(hide_password=False)
-        return Settings(database_url=url, redis_url=redis_url, redis_prefix=f"{names[-1]}:", secret_keys_file=str(keys))
+        return Settings(
+            database_url=url,
+            redis_url=redis_url,
+            redis_prefix=f"{names[-1]}:",
+            secret_keys_file=str(keys),
+            port=0,
+            worker_port=0,
+        )
 
     yield fresh
 

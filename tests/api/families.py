@@ -12,7 +12,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.farms import USERS
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import START_SECONDS, ApiProcess, eventually
 
 
 @dataclass
@@ -31,9 +31,15 @@ class Many:
 
     def await_two(self, *, ready: int = 2) -> "Many":
         """Return when so many have become ready so far, of which two are left."""
-        assert eventually(lambda: self.process.said().count('"api_process_ready"') >= ready, seconds=30)
+        assert eventually(lambda: self.ready >= ready or not self.process.alive(), seconds=START_SECONDS)
+        assert self.process.alive(), self.process.said()
         assert len(self.pids()) == 2
         return self
+
+    @property
+    def ready(self) -> int:
+        """How many have become ready so far."""
+        return self.process.said().count('"api_process_ready"')
 
     def pids(self) -> list[int]:
         return [child.pid for child in psutil.Process(self.process.running.pid).children()]
@@ -91,7 +97,7 @@ class Crowd:
     def acts(self, more: int) -> bool:
         """Whether so many more acts are acknowledged in time."""
         sought = len(self.acknowledged) + more
-        return eventually(lambda: len(self.acknowledged) >= sought, seconds=15)
+        return eventually(lambda: len(self.acknowledged) >= sought)
 
     def _run(self) -> None:
         with httpx.Client(base_url=self.url, timeout=30) as client:

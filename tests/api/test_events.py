@@ -217,7 +217,7 @@ def test_a_long_poll_wakes_when_something_comes(served: Farm) -> None:
 
     comes.join()
     assert types(answer) == ["user.created"]
-    assert 0.3 < time.monotonic() - started < 5
+    assert 0.3 < time.monotonic() - started < 20
 
 
 def test_a_long_poll_waits_through_what_does_not_match(served: Farm) -> None:

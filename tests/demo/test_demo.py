@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 SOURCES = Path(__file__).resolve().parents[2]
-SECONDS = 60.0
+SECONDS = 100.0
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -17,9 +17,11 @@ from domain.cache import Cache
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
-# BOTFARM_HYPOTHESIS=long looks for hours where `short` looks for seconds. A deadline would fail on a busy machine.
-hypothesis.settings.register_profile("short", deadline=None, max_examples=100)
-hypothesis.settings.register_profile("long", deadline=None, max_examples=5_000)
+# BOTFARM_HYPOTHESIS=long looks for hours where `short` looks for seconds. Limits of time would fail on a busy machine.
+hypothesis.settings.register_profile(
+    "short", deadline=None, max_examples=100, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("long", hypothesis.settings.get_profile("short"), max_examples=5_000)
 hypothesis.settings.load_profile(os.environ.get("BOTFARM_HYPOTHESIS", "short"))
 
 # Makes a farm empty far sooner than a new database would be there.

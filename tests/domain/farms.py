@@ -183,7 +183,7 @@ class Farm:
 
     def await_waiting(self) -> None:
         """Return when a session of this farm waits for a lock that another holds."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self.do(lambda conn: conn.execute(WAITING).scalar_one()):
             assert time.monotonic() < deadline, "nobody waits"
             time.sleep(0.005)

@@ -1,6 +1,9 @@
 """What the image is built of, as far as its recipe tells."""
 
+import py_compile
 import re
+import sys
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,37 @@ def test_everything_is_installed_by_hash_and_from_wheels() -> None:
 
     assert len(installs) == 2
     assert all("--require-hashes" in text and "--only-binary :all:" in text for text in installs)
+
+
+def test_everything_that_is_installed_or_copied_is_compiled_whatever_the_time_of_its_file() -> None:
+    made = [text for word, text in INSTRUCTIONS if word == "RUN" and ("pip " in text or "chmod" in text)]
+
+    assert len(made) == 4
+    assert all("-m compileall -q --invalidation-mode unchecked-hash" in text for text in made)
+    assert all("--no-compile" in text for text in made if "pip " in text)
+
+
+def _compiled_anew(folder: Path) -> list[Path]:
+    """Where modules' code should be and is not, or goes by the time of a file: every process may have to compile it."""
+    modules = (Path(cache_from_source(str(path))) for path in folder.rglob("*.py"))
+    return [path for path in modules if not path.exists() or path.read_bytes()[4] != 1]
+
+
+@pytest.mark.skipif(
+    sys.prefix != "/venv", reason="this is not the image: elsewhere what is compiled may be written anew"
+)
+def test_no_process_of_the_image_compiles_anything() -> None:
+    assert [path for root in (ROOT, Path(sys.prefix)) for path in _compiled_anew(root)] == []
+
+
+def test_a_module_that_is_compiled_by_the_time_of_its_file_or_not_at_all_would_be_found(tmp_path: Path) -> None:
+    one, other, third = (tmp_path / f"{name}.py" for name in ("one", "other", "third"))
+    for path in (one, other, third):
+        path.touch()
+    py_compile.compile(str(one), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    py_compile.compile(str(other), invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
+
+    assert set(_compiled_anew(tmp_path)) == {Path(cache_from_source(str(path))) for path in (other, third)}
 
 
 def test_what_the_image_copies_passes_the_ignore_file() -> None:
