@@ -62,12 +62,13 @@ log_ = log.get(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One caller's requests, their number in the order of arrival, and where their outcomes are awaited."""
+    """One caller's requests, their number in the order of arrival, and where their outcomes are awaited until when."""
 
     requests: Sequence[Request]
     undo: bool
     number: int
     outcomes: asyncio.Future[Sequence[Outcome]]
+    until: float
 
 
 @dataclass(eq=False, slots=True)
@@ -96,6 +97,8 @@ class GroupCommit:
     after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
     _waiting: dict[type[Request], deque[_Call]] = field(default_factory=lambda: defaultdict(deque))
     _queued: int = 0
+    _attended: dict[_Call, None] = field(default_factory=dict)
+    _watch: asyncio.TimerHandle | None = None
     _undos: list[_Undo] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _loop: asyncio.AbstractEventLoop | None = None
@@ -140,13 +143,16 @@ class GroupCommit:
         Refusals are among the outcomes. Raises Overloaded and DatabaseUnavailable.
         """
         loop = asyncio.get_running_loop()
-        call = _Call(requests, undo, next(self._numbers), loop.create_future())
+        until = loop.time() + self.patience_seconds
+        call = _Call(requests, undo, next(self._numbers), loop.create_future(), until)
         self._enqueue(call)
-        too_late = loop.call_later(self.patience_seconds, _give_up, call)
+        self._attended[call] = None
+        if self._watch is None:
+            self._watch = loop.call_at(until, self._give_up_late)
         try:
             return await call.outcomes
         finally:
-            too_late.cancel()
+            del self._attended[call]
 
     def waiting(self) -> int:
         """How many calls wait for a lane."""
@@ -158,6 +164,18 @@ class GroupCommit:
         self._waiting[type(call.requests[0])].append(call)
         self._queued += 1
         self._wanted.set()
+
+    def _give_up_late(self) -> None:
+        """Those whose time is over; one timer for all calls, as one for each would cost more than its lane does."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for call in self._attended:  # in the order of their ends
+            if call.until > now:
+                self._watch = loop.call_at(call.until, self._give_up_late)
+                return
+            if not call.outcomes.done():
+                call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
+        self._watch = None
 
     async def _run_lane(self) -> None:
         while self._queued or not self._closing.is_set():
@@ -285,11 +303,6 @@ async def _settle() -> None:
     """Let the loop read what has arrived by now, so that it goes along; on an idle loop this takes no time."""
     for _ in range(SETTLE_TURNS):
         await asyncio.sleep(0)
-
-
-def _give_up(call: _Call) -> None:
-    if not call.outcomes.done():
-        call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
 
 
 def _opposite(request: Request) -> Release | Cancel:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from prometheus_client import values
 from pydantic import ValidationError
 
 from api import serving
@@ -57,11 +58,17 @@ class Server(serving.Server):
         return protocol
 
 
+def _count_as(pid: int) -> None:
+    """prometheus_client asks the system at every increment which process this is: it may have forked. Ours do not."""
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: pid)  # type: ignore[no-untyped-call]
+
+
 def main(lifeline_fileno: int, inlet_fileno: int) -> int:
     lifeline.hold(lifeline_fileno)
     try:
         settings = Settings()
         log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
+        _count_as(os.getpid())
         app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
     except ValidationError as error:  # they were fine: a file has changed since. A traceback would tell what is in it
         return failures.tell(failures.of_settings(error))

@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from api import corking
 from domain import garbage
 from domain.settings import Settings
 
@@ -24,7 +25,7 @@ def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=corking.Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

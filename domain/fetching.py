@@ -35,6 +35,10 @@ def rows(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> lis
             if preparer is not None:
                 preparer.notice(error)
             raise _as_sqlalchemy(conn, driver, statement, error) from error
+        except BaseException as error:
+            if not isinstance(error, Exception):  # called off while it waited: the answer would be taken for the next
+                conn.invalidate(error)
+            raise
     return found
 
 

@@ -102,3 +102,21 @@ def test_a_server_that_forgot_the_statement_is_worth_another_try_and_then_nothin
         assert db.unavailable(forgotten.value)
         assert getattr(forgotten.value.orig, "pgcode", None) == preparing.UNKNOWN_STATEMENT
         assert len(fetching.rows(conn, ASK, {"factor": 1})) == 3
+
+
+def test_a_connection_whose_answer_nobody_waited_for_is_not_used_again(
+    prepared: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def called_off(_fileno: int, *, reading: bool, seconds: float | None) -> bool:
+        raise KeyboardInterrupt
+
+    with prepared.connect() as conn:
+        fetching.rows(conn, ASK, {"factor": 1})
+        with monkeypatch.context() as patched:
+            patched.setattr(db, "_ready", called_off)
+            with pytest.raises(KeyboardInterrupt):
+                fetching.rows(conn, "SELECT pg_sleep(%(seconds)s)", {"seconds": 0.2})
+        assert conn.invalidated
+
+    with prepared.begin() as conn:
+        assert len(fetching.rows(conn, ASK, {"factor": 1})) == 3

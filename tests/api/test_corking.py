@@ -1,0 +1,81 @@
+"""An answer leaves in one piece, and what nothing follows leaves by itself."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+
+from api.corking import Cork
+from tests.api.servers import ApiProcess
+
+
+class Wire(asyncio.Transport):
+    """What was sent, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closed
+        self.pieces.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def pieces(act: Callable[[Cork], Coroutine[object, object, object]]) -> list[bytes]:
+    async def run() -> list[bytes]:
+        wire = Wire()
+        await act(Cork(wire))
+        return wire.pieces
+
+    return asyncio.run(run())
+
+
+def test_two_writes_of_one_turn_leave_together() -> None:
+    async def act(cork: Cork) -> None:
+        cork.write(b"head, ")
+        cork.write(b"body")
+
+    assert pieces(act) == [b"head, body"]
+
+
+def test_a_write_that_nothing_follows_leaves_at_the_end_of_the_turn() -> None:
+    async def act(cork: Cork) -> None:
+        cork.write(b"head, ")
+        await asyncio.sleep(0)
+        cork.write(b"first, ")
+        await asyncio.sleep(0)
+        cork.write(b"second")
+        await asyncio.sleep(0)
+
+    assert pieces(act) == [b"head, ", b"first, ", b"second"]
+
+
+def test_what_was_joined_is_not_sent_again_at_the_end_of_the_turn() -> None:
+    async def act(cork: Cork) -> None:
+        for piece in (b"1", b"2", b"3", b"", b"4", b"5"):
+            cork.write(piece)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    assert pieces(act) == [b"12", b"3", b"45"]
+
+
+def test_closing_sends_what_is_held_first() -> None:
+    async def act(cork: Cork) -> None:
+        cork.write(b"the last word")
+        cork.close()
+
+    assert pieces(act) == [b"the last word"]
+
+
+def test_head_and_body_of_an_answer_come_with_one_read(process: ApiProcess) -> None:
+    process.start()
+    with socket.create_connection(("127.0.0.1", process.settings.port), timeout=30) as client:
+        for _ in range(20):
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            head, _, body = client.recv(65_536).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert body.startswith(b"{")
