@@ -1,6 +1,7 @@
 """Connections to Postgres that never hang, and what their failures mean."""
 
 import asyncio
+import json
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,7 @@ def engine(
         pool_recycle=1_800,
         hide_parameters=True,
         isolation_level="AUTOCOMMIT" if autocommit else None,
+        json_deserializer=_loads,
         connect_args={"connection_factory": factory, "application_name": name},
     )
     event.listen(made, "do_connect", _connect)
@@ -88,6 +90,11 @@ def retrying(call: Callable[[], T], *, seconds: float, pause_seconds: float = 0.
             if not unavailable(error) or time.monotonic() + pause_seconds > deadline:
                 raise
             time.sleep(pause_seconds)
+
+
+def _loads(text: str) -> Any:  # noqa: ANN401  -- whatever stands there
+    """Labels and metadata are empty more often than not."""
+    return {} if text == "{}" else json.loads(text)
 
 
 def _connect(

@@ -16,10 +16,10 @@ from worker.relay import BATCH
 
 POLL_SECONDS = 0.05
 GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they go together
-# Turns that move so many come at some 2,500 changes a second. There the processor is what everybody waits for, and a
-# third fewer turns are worth a wait that is still shorter than that of the first change after a rest.
+# Turns that move so many come at some 2,500 changes a second. There the processor is what everybody waits for, and half
+# as many turns are worth a wait that is no longer than that of the first change after a rest.
 MANY = 60
-GATHER_MANY_SECONDS = 0.035
+GATHER_MANY_SECONDS = POLL_SECONDS
 SWEEP_SECONDS = 0.25
 LINE_SECONDS = 1.0
 RETENTION_SECONDS = 60.0
