@@ -33,7 +33,7 @@ COPY worker worker
 RUN chmod -R u=rwX,go=rX . && python -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM code AS test-code
-COPY .dockerignore .env.example Dockerfile Makefile docker-compose.yml pyproject.toml ./
+COPY .dockerignore .env.example Dockerfile Makefile README.md docker-compose.yml pyproject.toml ./
 COPY .ci .ci
 COPY requirements requirements
 COPY standalone standalone

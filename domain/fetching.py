@@ -22,6 +22,8 @@ def rows(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> lis
 
     Raises what SQLAlchemy would raise. Its events are not told; where the engine prepares, this is prepared as well.
     """
+    if not conn.in_transaction():
+        conn.begin()  # as any execution of SQLAlchemy's would: or it would have nothing to commit
     preparer = preparing.of(conn)
     driver: Any = conn.connection.driver_connection
     with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:

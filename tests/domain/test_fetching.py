@@ -34,11 +34,14 @@ def test_what_is_written_belongs_to_the_transaction_around_it(engine: Engine) ->
     with engine.connect() as conn:
         fetching.rows(conn, write, {"name": "undone"})
         conn.rollback()
+        fetching.rows(conn, write, {"name": "committed"})
+        conn.commit()
+        fetching.rows(conn, write, {"name": "left"})
     with engine.begin() as conn:
         fetching.rows(conn, write, {"name": "kept"})
 
     with engine.begin() as conn:
-        assert conn.exec_driver_sql("SELECT id FROM projects").scalars().all() == ["kept"]
+        assert conn.exec_driver_sql("SELECT id FROM projects").scalars().all() == ["committed", "kept"]
 
 
 def test_the_second_execution_is_prepared_and_says_the_same(prepared: Engine) -> None:
