@@ -23,8 +23,8 @@ class Cork:
 
     def write(self, data: bytes) -> None:
         if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held + data)
+            self._held += data
+            self._let_go()
         elif data:
             self._held = data
             self._loop.call_soon(self._let_go)
@@ -37,8 +37,8 @@ class Cork:
         return getattr(self._transport, name)
 
     def _let_go(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():  # its client may have hung up since
             self._transport.write(held)
 
 

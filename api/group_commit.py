@@ -28,6 +28,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from api.deadlines import Deadlines
 from domain import bridge, db, locks, log, quotas, requests
 from domain.errors import DatabaseUnavailable, Overloaded
 from domain.locks import Acquire, Release, Renew
@@ -62,13 +63,12 @@ log_ = log.get(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One caller's requests, their number in the order of arrival, and where their outcomes are awaited until when."""
+    """One caller's requests, their number in the order of arrival, and where their outcomes are awaited."""
 
     requests: Sequence[Request]
     undo: bool
     number: int
     outcomes: asyncio.Future[Sequence[Outcome]]
-    until: float
 
 
 @dataclass(eq=False, slots=True)
@@ -97,8 +97,7 @@ class GroupCommit:
     after_commit: Callable[[Sequence[Outcome]], None] = lambda _outcomes: None
     _waiting: dict[type[Request], deque[_Call]] = field(default_factory=lambda: defaultdict(deque))
     _queued: int = 0
-    _attended: dict[_Call, None] = field(default_factory=dict)
-    _watch: asyncio.TimerHandle | None = None
+    _deadlines: Deadlines[_Call] = field(init=False)
     _undos: list[_Undo] = field(default_factory=list)
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +107,9 @@ class GroupCommit:
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _opened: bool = False
+
+    def __post_init__(self) -> None:
+        self._deadlines = Deadlines(self.patience_seconds, _give_up)
 
     def start(self) -> None:
         """Called on the loop."""
@@ -142,17 +144,13 @@ class GroupCommit:
 
         Refusals are among the outcomes. Raises Overloaded and DatabaseUnavailable.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.patience_seconds
-        call = _Call(requests, undo, next(self._numbers), loop.create_future(), until)
+        call = _Call(requests, undo, next(self._numbers), asyncio.get_running_loop().create_future())
         self._enqueue(call)
-        self._attended[call] = None
-        if self._watch is None:
-            self._watch = loop.call_at(until, self._give_up_late)
+        self._deadlines.add(call)
         try:
             return await call.outcomes
         finally:
-            del self._attended[call]
+            self._deadlines.remove(call)
 
     def waiting(self) -> int:
         """How many calls wait for a lane."""
@@ -164,18 +162,6 @@ class GroupCommit:
         self._waiting[type(call.requests[0])].append(call)
         self._queued += 1
         self._wanted.set()
-
-    def _give_up_late(self) -> None:
-        """Those whose time is over; one timer for all calls, as one for each would cost more than its lane does."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for call in self._attended:  # in the order of their ends
-            if call.until > now:
-                self._watch = loop.call_at(call.until, self._give_up_late)
-                return
-            if not call.outcomes.done():
-                call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
-        self._watch = None
 
     async def _run_lane(self) -> None:
         while self._queued or not self._closing.is_set():
@@ -303,6 +289,11 @@ async def _settle() -> None:
     """Let the loop read what has arrived by now, so that it goes along; on an idle loop this takes no time."""
     for _ in range(SETTLE_TURNS):
         await asyncio.sleep(0)
+
+
+def _give_up(call: _Call) -> None:
+    if not call.outcomes.done():
+        call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
 
 
 def _opposite(request: Request) -> Release | Cancel:

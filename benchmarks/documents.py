@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import number, scaled, unit_shown
+from benchmarks.tables import SIGNS, number, scaled, unit_shown
 
 DOCUMENT = Path("docs/performance.md")
 FIGURES = Path("docs/performance/figures.json")
 PLACE = re.compile(r"(<!-- figures: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SIGNS = {"at least": "≥", "at most": "≤"}
 UNITS = {"1/s": "a second"}
 FEW_BYTES = 2**20
 RATE = ("changes", "lock changes")

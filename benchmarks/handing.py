@@ -21,7 +21,7 @@ from datetime import timedelta
 import uvloop
 from sqlalchemy import Engine, text
 
-from benchmarks import latencies, outages, servers
+from benchmarks import downtime, latencies, servers
 from benchmarks.backlog import settle
 from benchmarks.connections import allow_many
 from benchmarks.failures import Unmeasured
@@ -60,13 +60,13 @@ def measure(setup: Setup) -> Iterator[Sample]:
         if line is None:
             setup.say("REDIS_URL names no Redis that answers: what needs one is not measured")
         else:
-            outages.insist(line, redis="ok")
+            downtime.insist(line, redis="ok")
         for number in range(setup.rounds):
             setup.say(f"hand-over: round {number + 1} of {setup.rounds}")
             if line is not None:
                 for hold in HOLDS:
                     yield from handing_over(setup, line, hold_seconds=hold)
-            with outages.without_redis(setup, users=USERS) as farm:
+            with downtime.without_redis(setup, users=USERS) as farm:
                 yield from handing_over(setup, farm, hold_seconds=HOLDS[0], besides=", Redis stopped")
             yield from expiring(setup, lapses, count=_lapsing(setup))
 

@@ -23,7 +23,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from benchmarks import alone, wrk
-from benchmarks.backlog import AT_ONCE, LOOK_SECONDS, make, settle
+from benchmarks.backlog import AT_ONCE, make, settle
 from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.farms import user_ids
@@ -31,6 +31,7 @@ from benchmarks.figures import Setup
 from benchmarks.storms import Storm, storm
 from benchmarks.workers import pending, state
 from domain import epochs
+from standalone.processes import passes
 from standalone.valkey import Valkey
 
 USERS = 2_000
@@ -145,11 +146,8 @@ def _changes(engine: Engine) -> int:
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Unmeasured(f"not done within {PATIENCE_SECONDS} s")
-        time.sleep(LOOK_SECONDS)
+    if not passes(condition, seconds=PATIENCE_SECONDS):
+        raise Unmeasured(f"not done within {PATIENCE_SECONDS} s")
 
 
 def main() -> int:

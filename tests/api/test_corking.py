@@ -7,9 +7,11 @@ from collections.abc import Callable, Coroutine
 from api.corking import Cork
 from tests.api.servers import ApiProcess
 
+END = b"(closed)"
+
 
 class Wire(asyncio.Transport):
-    """What was sent, piece by piece."""
+    """What was sent, piece by piece, and when it was closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,18 +19,21 @@ class Wire(asyncio.Transport):
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.closed
         self.pieces.append(bytes(data))
 
     def close(self) -> None:
         self.closed = True
+        self.pieces.append(END)
+
+    def is_closing(self) -> bool:
+        return self.closed
 
 
-def pieces(act: Callable[[Cork], Coroutine[object, object, object]]) -> list[bytes]:
+def pieces(act: Callable[[Cork], Coroutine[object, object, object]], wire: Wire | None = None) -> list[bytes]:
     async def run() -> list[bytes]:
-        wire = Wire()
-        await act(Cork(wire))
-        return wire.pieces
+        sent = wire or Wire()
+        await act(Cork(sent))
+        return sent.pieces
 
     return asyncio.run(run())
 
@@ -68,7 +73,18 @@ def test_closing_sends_what_is_held_first() -> None:
         cork.write(b"the last word")
         cork.close()
 
-    assert pieces(act) == [b"the last word"]
+    assert pieces(act) == [b"the last word", END]
+
+
+def test_nothing_is_sent_to_a_client_that_has_hung_up_meanwhile() -> None:
+    wire = Wire()
+
+    async def act(cork: Cork) -> None:
+        cork.write(b"too late")
+        wire.close()
+        await asyncio.sleep(0)
+
+    assert pieces(act, wire) == [END]
 
 
 def test_head_and_body_of_an_answer_come_with_one_read(process: ApiProcess) -> None:

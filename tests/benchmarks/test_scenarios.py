@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import contention, costs, events, growing, handing, outages, reading
+from benchmarks import contention, costs, downtime, events, growing, handing, reading
 from benchmarks.backlog import make
 from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
@@ -97,7 +97,7 @@ def test_events_reach_all_who_listen_and_a_backlog_is_drained(
 
 @pytest.fixture(scope="module")
 def stranded(setup: Setup) -> Iterator[Farm]:
-    with outages.without_redis(setup, users=USERS, api_workers=1) as running:
+    with downtime.without_redis(setup, users=USERS, api_workers=1) as running:
         yield running
 
 
@@ -114,11 +114,11 @@ def test_hand_overs_with_redis_and_without_yield_what_their_bars_need(setup: Set
 
 
 def test_a_farm_that_has_its_redis_is_not_measured_as_one_without(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    outages.insist(farm, redis="ok")
-    monkeypatch.setattr(outages, "NOTICE_SECONDS", 0)
+    downtime.insist(farm, redis="ok")
+    monkeypatch.setattr(downtime, "NOTICE_SECONDS", 0)
 
     with pytest.raises(Unmeasured, match="Redis should be down, but the API finds it ok"):
-        outages.insist(farm, redis="down")
+        downtime.insist(farm, redis="down")
 
 
 def test_a_redis_that_comes_back_makes_what_was_measured_worthless(
@@ -129,12 +129,12 @@ def test_a_redis_that_comes_back_makes_what_was_measured_worthless(
 
 
 def come_back(setup: Setup, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ExitStack() as stack, outages.without_redis(setup, users=1, api_workers=1, worker=False) as running:
+    with ExitStack() as stack, downtime.without_redis(setup, users=1, api_workers=1, worker=False) as running:
         returned = Valkey(folder, port=urlsplit(running.redis_url).port or 0)
         stack.callback(returned.kill)
         returned.start()
-        outages.insist(running, redis="ok")
-        monkeypatch.setattr(outages, "NOTICE_SECONDS", 0)
+        downtime.insist(running, redis="ok")
+        monkeypatch.setattr(downtime, "NOTICE_SECONDS", 0)
 
 
 def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, farm: Farm) -> None:

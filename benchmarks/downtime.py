@@ -1,4 +1,4 @@
-"""Outages: farms whose Redis was stopped while they ran."""
+"""Downtime: farms whose Redis was stopped while they ran."""
 
 import contextlib
 import tempfile
