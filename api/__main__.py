@@ -35,7 +35,8 @@ def _alone(settings: Settings) -> int:
     from api import main, serving  # noqa: PLC0415
 
     app = main.create_app(settings)
-    return serving.run(serving.Server(serving.config(app, settings), stopping=app.state.services.stopping))
+    config = serving.config(app, host=settings.host, port=settings.port)
+    return serving.run(serving.Server(config, stopping=app.state.services.stopping))
 
 
 def _refuse_unsafe(settings: Settings) -> None:

@@ -75,7 +75,8 @@ def main(lifeline_fileno: int, inlet_fileno: int) -> int:
     except (OSError, ValueError) as error:
         return failures.tell(str(error))
     end = socket.socket(fileno=inlet_fileno)
-    return serving.run(Server(serving.config(app, settings), services=app.state.services, end=end), sockets=[])
+    config = serving.config(app, host=settings.host, port=settings.port)
+    return serving.run(Server(config, services=app.state.services, end=end), sockets=[])
 
 
 if __name__ == "__main__":

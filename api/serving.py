@@ -13,23 +13,26 @@ from fastapi import FastAPI
 
 from api import corking
 from domain import garbage
-from domain.settings import Settings
 
 STOP_SECONDS = 10
 ABORT_SECONDS = 2.0
+# Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s, as they come): whoever hangs up first,
+# it must not be the server, or a call that is sent at that moment gets no answer.
+KEEP_ALIVE_SECONDS = 75
 
 
-def config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=host,
+        port=port,
         loop="uvloop",
         http=corking.Protocol,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here asks where a caller comes from
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 

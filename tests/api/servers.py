@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.serving import config
 from domain.settings import Settings
 from standalone import ports
 
@@ -33,9 +34,8 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) -> bool:
 
 @contextlib.contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
-    """The app's address while uvicorn serves it in a thread, on a port the system has picked."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    """The app's address while it is served in a thread, as it always is, on a port the system has picked."""
+    server = uvicorn.Server(config(app, host="127.0.0.1", port=0))
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()
     try:
