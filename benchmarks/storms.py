@@ -5,6 +5,7 @@ What it asks stands in `storm.lua`.
 """
 
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,12 @@ def storm(
     seconds: float,
     user_ids: Sequence[UUID] = (),
     query: str = "",
+    over: threading.Event | None = None,
 ) -> Storm:
-    """Raises Unmeasured for an answer that is neither a success nor a refusal expected of this kind."""
+    """It ends when `over` is set, if not before.
+
+    Raises Unmeasured for an answer that is neither a success nor a refusal expected of this kind.
+    """
     threads = 1 if kind == "hot" or clients == 1 or len(user_ids) == 1 else 2
     with tempfile.NamedTemporaryFile("w", prefix="storm-") as ids:
         ids.write("".join(f"{user_id}\n" for user_id in user_ids))
@@ -71,7 +76,15 @@ def storm(
             "STORM_THREADS": str(threads),
             "STORM_AUTHORIZATION": headers.get("Authorization", ""),
         }
-        done = wrk.run(url, script=SCRIPT, environment=environment, clients=clients, seconds=seconds, threads=threads)
+        done = wrk.run(
+            url,
+            script=SCRIPT,
+            environment=environment,
+            clients=clients,
+            seconds=seconds,
+            threads=threads,
+            over=over,
+        )
     found = parse(done.stdout + done.stderr)
     if kind != "read":
         _tidy(url, headers, in_flight_seconds=max(IN_FLIGHT_SECONDS, 4 * found.p99_ms / 1e3))

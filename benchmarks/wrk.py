@@ -4,7 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from benchmarks.failures import ProgramMissing, Unmeasured
 SCRIPT = Path(__file__).with_name("replay.lua")
 PATIENCE_SECONDS = 60
 TIMEOUT_SECONDS = 10
+LOOK_SECONDS = 0.2
 TOLD = "REPLAY "
 
 
@@ -52,20 +56,32 @@ def replay(url: str, *, file: Path, clients: int, seconds: float, headers: Mappi
 
 
 def run(
-    url: str, *, script: Path, environment: Mapping[str, str], clients: int, seconds: float, threads: int = 1
+    url: str,
+    *,
+    script: Path,
+    environment: Mapping[str, str],
+    clients: int,
+    seconds: float,
+    threads: int = 1,
+    over: threading.Event | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """What wrk came to by that script, for whole seconds and one at least. Raises Unmeasured when it does not end."""
+    """What wrk came to by that script, for whole seconds and one at least, or until `over` is set.
+
+    Raises Unmeasured when it does not end.
+    """
     whole = max(1, round(seconds))
     command = ["wrk", f"-t{threads}", f"-c{clients}", f"-d{whole}s", f"--timeout={TIMEOUT_SECONDS}s", "-s", str(script)]
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return subprocess.run(  # noqa: S603  -- our own command line
-            [*command, url],
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=whole + PATIENCE_SECONDS,
-            check=False,
-        )
+    deadline = time.monotonic() + whole + PATIENCE_SECONDS
+    with subprocess.Popen(  # noqa: S603  -- our own command line
+        [*command, url], env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
+                return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+            if over is not None and over.is_set():
+                process.send_signal(signal.SIGINT)  # it tells what it has seen, as at the end of its time
+        process.kill()
     raise Unmeasured("wrk did not come to an end")
 
 

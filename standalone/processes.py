@@ -189,13 +189,13 @@ def run(
     )
 
 
-def passes(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Whether the condition becomes true in time."""
+def passes(condition: Callable[[], bool], *, seconds: float, look_seconds: float = LOOK_SECONDS) -> bool:
+    """Whether the condition becomes true in time; it is looked at so often."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_SECONDS)
+        time.sleep(look_seconds)
     return True
 
 

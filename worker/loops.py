@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from domain import db, log
 from worker import metrics
 from worker.duties import Duties
+from worker.pacing import Pace
 from worker.relay import BATCH
 
 POLL_SECONDS = 0.05
@@ -155,7 +156,7 @@ def loops_of(
     def loop(name: str, work: Callable[[], float]) -> Loop:
         return Loop(name, work=work, beat=duties.beat)
 
-    publishing = loop("publishing", lambda: _after(duties.publish()))
+    publishing = loop("publishing", _publishing(duties, Pace()))
     webhooks = [loop("webhooks", every(POLL_SECONDS, scheduling))] if scheduling else []
     reseal = [loop("resealing", every(RESEAL_SECONDS, resealing))] if resealing else []
     return Loops(
@@ -169,6 +170,25 @@ def loops_of(
             *reseal,
         ]
     )
+
+
+def _publishing(duties: Duties, pace: Pace) -> Callable[[], float]:
+    """Publish, and rest after a full batch, which the kicks that come with every number given do not cut short."""
+
+    def work() -> float:
+        if pace.rest:
+            return pace.rest
+        began = time.monotonic()
+        try:
+            moved = duties.publish()
+        finally:
+            pace.note(numbered=duties.relay.numbered)
+        if moved >= BATCH:
+            pace.filled(events=moved, took=time.monotonic() - began, waiting=duties.relay.waiting)
+            return pace.rest
+        return _after(moved)
+
+    return work
 
 
 def every(seconds: float, work: Callable[[], bool]) -> Callable[[], float]:

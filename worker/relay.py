@@ -83,6 +83,8 @@ class Relay:
         self._published = published
         self._look_seconds = look_seconds
         self._looked_at = float("-inf")
+        # As the last turn found and left it: the last number given, and how many events wait for the stream.
+        self.numbered = self.waiting = 0
         # Where the stream was found to end, which need not be at the watermark: after a loss it ends before it, after
         # a fork behind it. The watermark leads as soon as it is past this, for another relay may have gone on.
         self._end = START
@@ -146,6 +148,7 @@ class Relay:
     def _batch(self, conn: Connection, look: Look) -> Batch:
         mark = _watermark(look)
         after = self._end if self._refilling or self._end > mark else mark
+        self.numbered = look.state.last_seq
         return Batch(after, self._following(conn, after, look.state), look.state, mark, time.monotonic())
 
     def append(self, batch: Batch) -> End | None:
@@ -154,6 +157,7 @@ class Relay:
         self._looked_at = time.monotonic()
         if end is None and batch.events:
             self._end = batch.events[-1].cursor
+            self.waiting = batch.state.last_seq - self._end.seq
             self._refilling = self._refilling and self._end < batch.mark
             _count(batch)
         return end

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from tests.worker.farms import Farm, Outsider
 from tests.worker.hooks import Hooks, hooks_on
 from tests.worker.receivers import Receiver, receiving
 from tests.worker.supervisors import StartWorker, Supervised
+from worker.duties import Duties, open_duties
 from worker.relay import Relay
 from worker.stream import Stream
 
 MakeRelay = Callable[..., Relay]
+MakeDuties = Callable[..., Duties]
 
 
 @pytest.fixture
@@ -60,6 +63,28 @@ def make_relay(engine: Engine, single: Engine, stream: Stream) -> MakeRelay:
 @pytest.fixture
 def relay(make_relay: MakeRelay) -> Relay:
     return make_relay()
+
+
+@pytest.fixture
+def make_duties(settings: Settings) -> Iterator[MakeDuties]:
+    """A worker's duties, which nothing does yet, on the Redis that is named: the tests' own when none is."""
+    made: list[Duties] = []
+
+    def make(redis_url: str = settings.redis_url, *, keep_count: int = 1_000_000) -> Duties:
+        duties = open_duties(
+            database_url=settings.database_url,
+            redis_url=redis_url,
+            redis_prefix=settings.redis_prefix,
+            stream_keep_count=keep_count,
+            events_keep=timedelta(days=1),
+            events_keep_count=keep_count,
+        )
+        made.append(duties)
+        return duties
+
+    yield make
+    for duties in made:
+        duties.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,12 +11,12 @@ from sqlalchemy import Engine, text
 
 from domain import heartbeats, requests
 from domain.requests import Ask, Detach, Enqueue, Granted, Place
-from domain.settings import Settings
 from tests.worker.farms import PRINCIPAL, Farm
 from tests.worker.waiting import until
-from worker.duties import Duties, open_duties
+from worker.duties import Duties
 from worker.loops import loops_of
 
+MakeDuties = Callable[..., Duties]
 NOWHERE = "redis://127.0.0.1:1/0"
 ENDS = text("""
 SELECT data ->> 'reason' FROM (
@@ -29,18 +29,8 @@ HOMES = text("SELECT home FROM lock_requests WHERE granted_at IS NULL")
 
 
 @pytest.fixture
-def duties(settings: Settings) -> Iterator[Duties]:
-    """A worker's duties, without a Redis; nothing does them yet."""
-    duties = open_duties(
-        database_url=settings.database_url,
-        redis_url=NOWHERE,
-        redis_prefix=settings.redis_prefix,
-        stream_keep_count=1_000_000,
-        events_keep=timedelta(days=1),
-        events_keep_count=1_000_000,
-    )
-    yield duties
-    duties.close()
+def duties(make_duties: MakeDuties) -> Duties:
+    return make_duties(NOWHERE)
 
 
 @pytest.fixture

@@ -8,40 +8,32 @@ import redis
 from sqlalchemy import Engine
 
 from domain import heartbeats
-from domain.settings import Settings
 from standalone.valkey import Valkey
 from tests.worker.farms import Farm, Outsider
 from tests.worker.waiting import until
 from worker import metrics
-from worker.duties import Duties, open_duties
-from worker.loops import Loop, _after, loops_of
+from worker.duties import Duties
+from worker.loops import Loop, Loops, _after, loops_of
 
+MakeDuties = Callable[..., Duties]
 OpenDuties = Callable[[str], Duties]
 
 
 @pytest.fixture
-def duties_on(settings: Settings) -> Iterator[OpenDuties]:
+def duties_on(make_duties: MakeDuties) -> Iterator[OpenDuties]:
     """Duties, and their loops, on a Redis that the test chooses."""
-    running = []
+    running: list[Loops] = []
 
     def start(redis_url: str) -> Duties:
-        duties = open_duties(
-            database_url=settings.database_url,
-            redis_url=redis_url,
-            redis_prefix=settings.redis_prefix,
-            stream_keep_count=1_000_000,
-            events_keep=settings.lock_ttl,
-            events_keep_count=1_000_000,
-        )
+        duties = make_duties(redis_url)
         loops = loops_of(duties)
         loops.start()
-        running.append((loops, duties))
+        running.append(loops)
         return duties
 
     yield start
-    for loops, duties in running:
+    for loops in running:
         loops.stop()
-        duties.close()
 
 
 def _ages(engine: Engine) -> dict[str, float]:

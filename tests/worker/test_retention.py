@@ -1,7 +1,7 @@
 """Partitions ahead, old events gone, nothing dropped that is not on the stream."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -10,8 +10,9 @@ from sqlalchemy import Engine, text
 from domain import partitions
 from domain.settings import Settings
 from domain.tables import relay_state
-from worker.duties import CLOSE_AFTER, Duties, open_duties
+from worker.duties import CLOSE_AFTER, Duties
 
+MakeDuties = Callable[..., Duties]
 OLD = text("""
 INSERT INTO events (seq, epoch, event_id, type, data, occurred_at)
 SELECT seq, 1, gen_random_uuid(), 'botfarm.user.created.v1', '{}', clock_timestamp() - interval '25 hours'
@@ -20,17 +21,8 @@ FROM generate_series(1, 2) AS seq
 
 
 @pytest.fixture
-def duties(settings: Settings) -> Iterator[Duties]:
-    duties = open_duties(
-        database_url=settings.database_url,
-        redis_url=settings.redis_url,
-        redis_prefix=settings.redis_prefix,
-        stream_keep_count=1_000,
-        events_keep=timedelta(days=1),
-        events_keep_count=1_000,
-    )
-    yield duties
-    duties.close()
+def duties(make_duties: MakeDuties) -> Duties:
+    return make_duties(keep_count=1_000)
 
 
 def _set(engine: Engine, *, last_seq: int, published_seq: int) -> None:
