@@ -80,9 +80,11 @@ def shelf(farm: Farm) -> Iterator["redis.Redis"]:
 
 
 def planted(farm: Farm, shelf: "redis.Redis", user_id: str, poison: Poison) -> None:
-    """The poison in place of whatever the cache holds."""
-    shelf.delete(key(farm, user_id))
-    poison(shelf, key(farm, user_id))
+    """The poison in place of whatever the cache holds, or is just being told."""
+    with shelf.pipeline() as at_once:
+        at_once.delete(key(farm, user_id))
+        poison(at_once, key(farm, user_id))
+        at_once.execute()
 
 
 @poisoned

@@ -110,7 +110,8 @@ def test_hand_overs_with_redis_and_without_yield_what_their_bars_need(setup: Set
     assert needed("handover") <= names(samples)
     handed_on = [sample.value for sample in samples if sample.measure == "hand-overs"]
     assert len(handed_on) == 2
-    assert all(0 < value < FREE / 0.3 for value in handed_on)
+    most = FREE * (1 + 1 / 0.3)  # a second may begin just before all of them are handed on at once
+    assert all(0 < value < most for value in handed_on)
 
 
 def test_a_farm_that_has_its_redis_is_not_measured_as_one_without(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
