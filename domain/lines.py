@@ -9,20 +9,20 @@ DEAD_SECONDS = 4.0  # a process that was not seen for so long attends nobody
 KEPT_SECONDS = 15.0  # how long a place is kept while nobody asks
 
 WAITING = "q.granted_at IS NULL"
-ATTENDED = "q.satisfiable AND q.home IN (SELECT id FROM alive)"
+ATTENDED = "q.satisfiable AND q.home IS NOT NULL AND q.home IN (SELECT id FROM alive)"  # said twice for the index
 FREE = "u.status = 'active' AND u.available_at <= (SELECT clock_timestamp())"
 
 ALIVE = f"""alive AS MATERIALIZED (
     SELECT id FROM homes WHERE seen_at > (SELECT clock_timestamp()) - make_interval(secs => {DEAD_SECONDS})
 )"""
 
-# A loose index scan: one step a selector, however many wait under each.
+# A loose index scan: one step a selector, however many wait under each. Only what somebody may wait for is looked at.
 SELECTORS = """selectors (selector) AS (
-    (SELECT selector FROM lock_requests WHERE granted_at IS NULL ORDER BY selector LIMIT 1)
+    (SELECT selector FROM lock_requests WHERE granted_at IS NULL AND home IS NOT NULL ORDER BY selector LIMIT 1)
     UNION ALL
     SELECT (
         SELECT q.selector FROM lock_requests q
-        WHERE q.granted_at IS NULL AND q.selector > s.selector ORDER BY q.selector LIMIT 1
+        WHERE q.granted_at IS NULL AND q.home IS NOT NULL AND q.selector > s.selector ORDER BY q.selector LIMIT 1
     ) FROM selectors s WHERE s.selector IS NOT NULL
 )"""
 

@@ -183,6 +183,13 @@ Index(
     postgresql_where=lock_requests.c.granted_at.is_(None),
 )
 Index(
+    "lock_requests_attended",
+    lock_requests.c.selector,
+    lock_requests.c.priority.desc(),
+    lock_requests.c.id,
+    postgresql_where=text("granted_at IS NULL AND home IS NOT NULL"),
+)
+Index(
     "lock_requests_unconfirmed",
     lock_requests.c.home,
     postgresql_where=text("granted_at IS NOT NULL AND confirmed_at IS NULL"),

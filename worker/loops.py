@@ -13,13 +13,12 @@ from domain import db, log
 from worker import metrics
 from worker.duties import Duties
 from worker.pacing import Pace
-from worker.relay import BATCH
+from worker.relay import BATCH, MANY
 
 POLL_SECONDS = 0.05
 GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they go together
-# Turns that move so many come at some 2,500 changes a second. There the processor is what everybody waits for, and half
-# as many turns are worth a wait that is no longer than that of the first change after a rest.
-MANY = 60
+# Turns that move many come at some 2,500 changes a second. There the processor is what everybody waits for, and half as
+# many turns are worth a wait that is no longer than that of the first change after a rest.
 GATHER_MANY_SECONDS = POLL_SECONDS
 SWEEP_SECONDS = 0.25
 LINE_SECONDS = 1.0

@@ -41,6 +41,7 @@ from worker import metrics
 from worker.stream import START, End, Stream, Tail
 
 BATCH = 500
+MANY = 60  # changes in one turn: the next will have some as well
 LOOK_SECONDS = 1.0
 
 log_ = log.get(__name__)
@@ -89,6 +90,7 @@ class Relay:
         # a fork behind it. The watermark leads as soon as it is past this, for another relay may have gone on.
         self._end = START
         self._refilling = False
+        self._busy = False
 
     # Step 1
 
@@ -101,12 +103,13 @@ class Relay:
                 raise
             self._make_partitions()
             moved = self._sequence()
+        self._busy = moved >= MANY
         metrics.SEQUENCED.inc(moved)
         return moved
 
     def _sequence(self) -> int:
         with self._single.begin() as conn:
-            if not outbox.pending(conn):
+            if not self._busy and not outbox.pending(conn):
                 return 0
         with self._engine.begin() as conn:
             return outbox.sequence(conn, limit=BATCH, locked=self._recognise(conn))
