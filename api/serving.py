@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -59,8 +60,16 @@ class Server(uvicorn.Server):
                 connection.transport.abort()
 
 
+def allow_many_connections() -> None:
+    """Each is an open file, of which shells and systemd let a process have 1,024 until it asks for more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS has no end of them, and takes that for no number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
     """Serve until told to stop; the exit code. Sockets of one's own keep it from listening by itself."""
+    allow_many_connections()
     garbage.settle()
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
     signal.signal(signal.SIGTERM, _end)

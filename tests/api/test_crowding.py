@@ -16,6 +16,9 @@ from tests.api.farms import EVENTS, LINE, USERS, Crowded, Farm
 from tests.api.listeners import listening
 from tests.api.servers import ApiProcess, eventually
 
+USUAL_FILES = 1_024  # that a shell allows a process, which may ask for more
+MANY_FILES = 4_096
+
 
 def check_overloaded(answer: httpx.Response) -> None:
     assert answer.status_code == 503
@@ -84,8 +87,9 @@ def answered(connections: Sequence[socket.socket]) -> int:
 
 @pytest.mark.chaos
 def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_else(process: ApiProcess) -> None:
-    process.start()
-    with httpx.Client(base_url=process.url, timeout=60) as client, many_files():
+    with open_files(USUAL_FILES):
+        process.start()
+    with httpx.Client(base_url=process.url, timeout=60) as client, open_files(MANY_FILES):
         held, free = (str(client.post(f"{USERS}/", json={"login": login}).json()["id"]) for login in ("a", "b"))
         client.post(f"{USERS}/{held}/acquire_lock", json={})
         wait = f"POST {USERS}/{held}/acquire_lock HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -104,10 +108,11 @@ def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_el
 
 
 @contextlib.contextmanager
-def many_files() -> Iterator[None]:
+def open_files(count: int) -> Iterator[None]:
+    """So many may be open, in this process and in those that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < 4_096:
+    if hard < MANY_FILES:
         pytest.skip(f"this system allows a process {hard} open files, too few for two thousand connections")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4_096), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
