@@ -20,7 +20,7 @@ from locks import Pin, pins
 ROOT = Path(__file__).parent.parent
 LOCKS = ROOT / "requirements"
 AUDIT = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
-UNREACHABLE = ("ConnectionError", "ServiceError", "ConnectTimeout", "ReadTimeout", "Failed to resolve")
+UNREACHABLE = ("ConnectionError", "SSLError", "ServiceError", "ConnectTimeout", "ReadTimeout", "Failed to resolve")
 BANNER = "=" * 80
 UNKNOWN = "NOT AUDITED: no database of advisories was reached; nothing is known of these versions."
 SECONDS_MOST = 300
