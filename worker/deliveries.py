@@ -80,18 +80,22 @@ class Deliverer:
     def deliver(self, *, webhook_id: UUID, claim: UUID) -> None:
         """Exchange the claim and send, as long as the receiver is quick and nobody else wants the thread.
 
-        When Postgres goes away the claim or token is left to lapse.
+        Once this process stops, claims are let go. When Postgres goes away the claim or token is left to lapse.
         """
-        if self.tip.stopping:
-            return
         try:
-            sender = Sender.start(self, webhook_id, claim)
-            if sender is not None:
+            if self.tip.stopping:
+                self.let_go(webhook_id=webhook_id, claim=claim)
+            elif (sender := Sender.start(self, webhook_id, claim)) is not None:
                 sender.send_all()
         except SQLAlchemyError as error:
             if not db.unavailable(error):
                 raise
             log_.warning("webhook_run_broken_off", webhook_id=str(webhook_id), error=type(error).__name__)
+
+    def let_go(self, *, webhook_id: UUID, claim: UUID) -> None:
+        """Give back a claim that nothing was done about: another process need not wait for it to lapse."""
+        with self.single.connect() as conn:
+            webhooks.release(conn, webhook_id=webhook_id, token=claim, seq=0)
 
     def close(self) -> None:
         self.outbound.close()

@@ -26,8 +26,11 @@ class Scheduling:
         self._known = dict[UUID, Stretch]()  # what need not be looked at again; to forget it costs one more look
 
     def __call__(self) -> bool:
-        """One look. Never asks for another at once: what was claimed now is not free then."""
-        if time.monotonic() < self._rest_until:
+        """One look, and none once this process stops.
+
+        Never asks for another at once: what was claimed now is not free then.
+        """
+        if self._tip.stopping or time.monotonic() < self._rest_until:
             return False
         with self._engine.begin() as conn:
             seq = epochs.read(conn).last_seq

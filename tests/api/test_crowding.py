@@ -86,6 +86,10 @@ def answered(connections: Sequence[socket.socket]) -> int:
 
 
 @pytest.mark.chaos
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_NOFILE)[1] < MANY_FILES,
+    reason="this system allows a process too few open files for two thousand connections",
+)
 def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_else(process: ApiProcess) -> None:
     with open_files(USUAL_FILES):
         process.start()
@@ -111,8 +115,6 @@ def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_el
 def open_files(count: int) -> Iterator[None]:
     """So many may be open, in this process and in those that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < MANY_FILES:
-        pytest.skip(f"this system allows a process {hard} open files, too few for two thousand connections")
     resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -224,6 +224,20 @@ def test_a_run_that_is_told_to_stop_ends_behind_the_delivery_in_flight_and_lets_
     assert hooks.execute("SELECT claim FROM webhooks")[0].claim is None
 
 
+def test_a_claim_that_comes_when_the_process_stops_is_given_back_untouched(
+    farm: Farm, hooks: Hooks, receiver: Receiver
+) -> None:
+    webhook_id = hooks.create(receiver.url)
+    farm.change(1)
+    hooks.deliverer.tip.stop()
+
+    assert hooks.turn() == 1
+
+    assert receiver.seqs == []
+    assert hooks.get(webhook_id).cursor.seq == 0
+    assert hooks.execute("SELECT claim, claimed_until FROM webhooks")[0] == (None, None)
+
+
 def test_only_the_newest_deliveries_are_kept(
     farm: Farm, hooks: Hooks, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

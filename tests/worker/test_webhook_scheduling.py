@@ -58,6 +58,18 @@ def test_what_was_looked_at_in_vain_is_not_looked_at_again_but_a_changed_filter_
     assert queue.turn() == [webhook_id]
 
 
+def test_a_process_that_stops_claims_no_webhook_that_it_would_leave_to_lapse(
+    farm: Farm, hooks: Hooks, queue: Queue
+) -> None:
+    webhook_id = hooks.create(URL)
+    farm.change(1)
+    queue.tip.stop()
+
+    assert queue.turn() == []
+    assert hooks.execute("SELECT claim FROM webhooks")[0].claim is None
+    assert Queue(hooks).turn() == [webhook_id]  # for another process it is there
+
+
 def test_a_match_behind_what_was_looked_at_in_vain_is_found(farm: Farm, hooks: Hooks, queue: Queue) -> None:
     (user_id,) = farm.grow()
     webhook_id = hooks.create(URL, by=Filter(types=["botfarm.lock.acquired.v1"]))
