@@ -137,7 +137,6 @@ def test_keys_are_rotated_under_load_and_no_call_fails(
         load.url = both = serve(f"{NEW},{OLD}")  # then it seals
         turns(load, more=50)
         with working(settings, tmp_path, BOTFARM_SECRET_KEYS=f"{NEW},{OLD}") as worker:
-            assert eventually(lambda: 0 < sealed_by(engine).get("old", 0) < PADDING, seconds=30)
             assert eventually(lambda: "old" not in sealed_by(engine), seconds=60), sealed_by(engine)
             assert eventually(lambda: worker.metric("botfarm_reseal_left") == 0, seconds=30)
             turns(load, more=50)
