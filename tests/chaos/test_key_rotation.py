@@ -136,6 +136,7 @@ def test_keys_are_rotated_under_load_and_no_call_fails(
         turns(load, more=50)
         load.url = both = serve(f"{NEW},{OLD}")  # then it seals
         turns(load, more=50)
+        assert sealed_by(engine)["old"] >= PADDING
         with working(settings, tmp_path, BOTFARM_SECRET_KEYS=f"{NEW},{OLD}") as worker:
             assert eventually(lambda: "old" not in sealed_by(engine), seconds=60), sealed_by(engine)
             assert eventually(lambda: worker.metric("botfarm_reseal_left") == 0, seconds=30)
