@@ -39,7 +39,7 @@ USERS = 2_000
 CLIENTS = 32
 WARM_UP_SECONDS = 3
 PATIENCE_SECONDS = 300
-LOOK_SECONDS = 0.25  # twenty looks a second were to be felt
+LOOK_SECONDS = 0.25  # fifty looks a second were to be felt
 MOST_SECONDS = 900  # of load in all: it ends when everything is measured
 CHANGES = text("SELECT last_seq + (SELECT count(*) FROM outbox) FROM relay_state")
 # What so many rows at once leave to Postgres is tidied before anything is counted: it is no part of a real outage.

@@ -84,7 +84,7 @@ class Deliverer:
         """
         try:
             if self.tip.stopping:
-                self.let_go(webhook_id=webhook_id, claim=claim)
+                self.let_go(webhook_id=webhook_id, token=claim)  # another process need not wait for it to lapse
             elif (sender := Sender.start(self, webhook_id, claim)) is not None:
                 sender.send_all()
         except SQLAlchemyError as error:
@@ -92,10 +92,10 @@ class Deliverer:
                 raise
             log_.warning("webhook_run_broken_off", webhook_id=str(webhook_id), error=type(error).__name__)
 
-    def let_go(self, *, webhook_id: UUID, claim: UUID) -> None:
-        """Give back a claim that nothing was done about: another process need not wait for it to lapse."""
+    def let_go(self, *, webhook_id: UUID, token: UUID, seq: int = 0) -> None:
+        """End a run that has come as far as `seq`, or give back a claim that nothing was done about."""
         with self.single.connect() as conn:
-            webhooks.release(conn, webhook_id=webhook_id, token=claim, seq=0)
+            webhooks.release(conn, webhook_id=webhook_id, token=token, seq=seq)
 
     def close(self) -> None:
         self.outbound.close()
@@ -129,7 +129,7 @@ class Sender:
                     break
         except CursorTooOld:
             self._disable("cursor-too-old")
-        self._release()
+        self._deliverer.let_go(webhook_id=self._webhook_id, token=self._token, seq=self._position)
 
     def _look(self) -> Run | None:
         with self._deliverer.single.connect() as conn:
@@ -214,10 +214,6 @@ class Sender:
     def _tell_disabled(self, reason: str) -> None:
         metrics.WEBHOOKS_DISABLED.labels(reason).inc()
         log_.warning("webhook_disabled", webhook_id=str(self._webhook_id), reason=reason)
-
-    def _release(self) -> None:
-        with self._deliverer.single.connect() as conn:
-            webhooks.release(conn, webhook_id=self._webhook_id, token=self._token, seq=self._position)
 
 
 def _outcome(reply: Reply, moment: datetime) -> Outcome:

@@ -52,7 +52,7 @@ def test_a_relay_that_can_hardly_keep_up_does_not_rest() -> None:
     assert rest_after(events=500, took=0.2, rate=3_000) == 0
 
 
-def test_a_relay_rests_from_nothing_while_nothing_is_changed() -> None:
+def test_a_relay_does_not_rest_while_nothing_is_changed() -> None:
     assert rest_after(events=500, took=0.02, rate=0) == 0
 
 
@@ -60,13 +60,18 @@ def test_a_batch_that_a_hanging_server_kept_is_followed_by_no_long_rest() -> Non
     assert rest_after(events=500, took=15, rate=1) == LONGEST_SECONDS
 
 
-def test_the_rest_is_over_when_its_time_is(clock: Clock) -> None:
+def pace_after(clock: Clock, *numbers: int) -> Pace:
+    """These were the last numbers given, second by second; then a batch was full, with a backlog behind it."""
     pace = Pace(clock=clock)
-    pace.note(numbered=1_000)
-    clock.now += 1
-    pace.note(numbered=1_010)
-
+    for numbered in numbers:
+        clock.now += 1
+        pace.note(numbered=numbered)
     pace.filled(events=500, took=0.02, waiting=LARGE)
+    return pace
+
+
+def test_the_rest_is_over_when_its_time_is(clock: Clock) -> None:
+    pace = pace_after(clock, 1_000, 1_010)
     rest = pace.rest
     clock.now += rest / 2
 
@@ -77,25 +82,11 @@ def test_the_rest_is_over_when_its_time_is(clock: Clock) -> None:
 
 
 def test_changes_of_long_ago_are_not_given_way_to(clock: Clock) -> None:
-    pace = Pace(clock=clock)
-    for numbered in (0, 1_000, 1_000, 1_000):
-        pace.note(numbered=numbered)
-        clock.now += 1
-
-    pace.filled(events=500, took=0.02, waiting=LARGE)
-
-    assert pace.rest == 0
+    assert pace_after(clock, 0, 1_000, 1_000, 1_000).rest == 0
 
 
 def test_a_database_set_back_is_no_rate(clock: Clock) -> None:
-    pace = Pace(clock=clock)
-    pace.note(numbered=1_000)
-    clock.now += 1
-    pace.note(numbered=10)
-
-    pace.filled(events=500, took=0.02, waiting=LARGE)
-
-    assert pace.rest == 0
+    assert pace_after(clock, 1_000, 10).rest == 0
 
 
 @pytest.fixture
