@@ -30,7 +30,10 @@ class LockOut(BaseModel):
 
 
 class UserOut(BaseModel):
-    """A user of the farm; never its password, never a lease_id. `locktime` and `lock` are null while it is free."""
+    """A user of the farm; never its password, never a lease_id. `locktime` and `lock` are null while it is free.
+
+    `locked` says the same as `lock` in one word: clients of the service that this one grew from read it.
+    """
 
     id: UUID
     login: str
@@ -42,14 +45,19 @@ class UserOut(BaseModel):
     status_reason: str | None
     created_at: Timestamp
     updated_at: Timestamp
+    locked: bool
     locktime: Timestamp | None
     lock: LockOut | None
     lock_version: int
+    available_at: Annotated[
+        Timestamp | None, Field(description="When a user that is not locked may be taken (cool-down); null when now")
+    ]
 
     @classmethod
     def of(cls, user: snapshots.User, **more: Any) -> Self:  # noqa: ANN401  -- the further fields of a subclass
         fields = _fields(user)
-        fields |= {"lock": LockOut.of(user.lock), "locktime": user.lock.acquired_at if user.lock else None}
+        lock = user.lock
+        fields |= {"lock": LockOut.of(lock), "locked": lock is not None, "locktime": lock.acquired_at if lock else None}
         return cls.model_validate(fields | more)
 
 

@@ -43,7 +43,10 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as seen at `seen_at`; `lock` is None when it was free or its lock had lapsed."""
+    """A user as seen at `seen_at`; `lock` is None when it was free or its lock had lapsed.
+
+    `available_at` is when an unlocked user may be taken; None when that is now, or when it is locked.
+    """
 
     id: UUID
     login: str
@@ -57,11 +60,13 @@ class User:
     updated_at: datetime
     lock: Lock | None
     lock_version: int
+    available_at: datetime | None
     seen_at: datetime
 
 
 def of_row(row: Row) -> User:
     """Read a row that has the columns of `users` and the moment they are judged at as `now`."""
+    lock = _lock(row)
     return User(
         id=row.id,
         login=row.login,
@@ -73,8 +78,9 @@ def of_row(row: Row) -> User:
         status_reason=row.status_reason,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        lock=_lock(row),
+        lock=lock,
         lock_version=row.lock_version,
+        available_at=row.available_at if lock is None and row.available_at > row.now else None,
         seen_at=row.now,
     )
 

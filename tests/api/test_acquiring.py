@@ -106,7 +106,9 @@ def test_after_a_lapse_the_user_cools_down(settings: Settings) -> None:
 
         assert answer.status_code == 409
         assert answer.json()["type"] == "urn:botfarm:problem:cooling-down"
-        assert answer.json()["available_at"] > farm.user(user_id)["created_at"]
+        resting = farm.user(user_id)
+        assert answer.json()["available_at"] == resting["available_at"] > resting["created_at"]
+        assert (resting["locked"], resting["lock"], resting["locktime"]) == (False, None, None)
         assert 1 <= int(answer.headers["Retry-After"]) <= 30
         assert "lock.expired" not in farm.changes(user_id)
 

@@ -69,6 +69,7 @@ def test_acquire_needs_no_body(farm: Farm, user_id: str, body: dict[str, Any]) -
     assert answer.json()["id"] == user_id
     assert answer.json()["lock"]["owner"] == "anonymous"
     assert answer.json()["lock"]["ttl_seconds"] == 900
+    assert answer.json()["locked"] is True
     assert answer.json()["locktime"] == answer.json()["lock"]["acquired_at"]
     assert answer.json()["password"] == "s3cret"
 
@@ -83,6 +84,20 @@ def test_release_needs_no_body(farm: Farm, user_id: str, body: dict[str, Any]) -
     assert answer.json()["released"] is True
     assert answer.json()["locktime"] is None
     assert farm.user(user_id)["locktime"] is None
+
+
+def test_every_answer_that_has_a_user_says_whether_it_is_locked(farm: Farm) -> None:
+    made = farm.client.post(f"{USERS}/batch", json=[{"login": "says-locked", "env": "says-locked"}]).json()["results"]
+    user_id, free = made[0]["user"]["id"], made[0]["user"]["locked"]
+    (taken,) = farm.pool(env="says-locked").json()["users"]
+    renewed = farm.renew(user_id, lease_id=taken["lease_id"]).json()
+    changed = farm.change(user_id, labels={"a": "b"}).json()
+    (listed,) = farm.client.get(f"{USERS}/", params={"login": "says-locked"}).json()
+    released = farm.release(user_id).json()
+
+    assert free is False
+    assert [each["locked"] for each in (taken, renewed, changed, listed)] == [True] * 4
+    assert released["locked"] is False
 
 
 def test_a_request_of_bare_bytes_is_understood(farm: Farm, user_id: str) -> None:

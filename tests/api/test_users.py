@@ -19,9 +19,11 @@ FIELDS = {
     "status_reason",
     "created_at",
     "updated_at",
+    "locked",
     "locktime",
     "lock",
     "lock_version",
+    "available_at",
 }
 LOCK_FIELDS = {"owner", "token", "acquired_at", "expires_at", "ttl_seconds", "metadata"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -46,9 +48,11 @@ def test_what_is_not_given_has_its_default(farm: Farm) -> None:
         "labels": {},
         "status": "active",
         "status_reason": None,
+        "locked": False,
         "locktime": None,
         "lock": None,
         "lock_version": 1,
+        "available_at": None,
     }
 
 
