@@ -101,9 +101,11 @@ class UserOut(BaseModel):
     status_reason: str | None
     created_at: datetime
     updated_at: datetime
+    locked: bool
     locktime: datetime | None
     lock: LockOut | None
     lock_version: int
+    available_at: datetime | None = None  # nobody rests here
 
     @classmethod
     def of(cls, row: Row[Any], **more: Any) -> Self:  # noqa: ANN401  -- the further fields of a subclass
@@ -118,6 +120,7 @@ class UserOut(BaseModel):
             status_reason=row.status_reason,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            locked=row.locktime is not None,
             locktime=row.locktime,
             lock_version=row.lock_version,
             **more,
