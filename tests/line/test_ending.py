@@ -35,7 +35,6 @@ SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wai
 EVENTS = text("SELECT type, data->>'reason' AS reason, data->>'note' AS note, principal FROM outbox ORDER BY id")
 HELD = text("SELECT id FROM users WHERE lock_expires_at > clock_timestamp() ORDER BY id")
 DEADLOCKS = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-WAITS = text("SET LOCAL lock_timeout = '10s'")
 T = TypeVar("T")
 
 
@@ -77,6 +76,11 @@ class Farm:
         """Kind, reason and principal of every change of a lock."""
         rows = self.do(lambda conn: conn.execute(EVENTS).all())
         return [(row.type.split(".")[2], row.reason, row.principal) for row in rows if ".lock." in row.type]
+
+    def blame(self) -> set[tuple[str, str, str | None]]:
+        """Reason, principal and note of all releases."""
+        rows = self.do(lambda conn: conn.execute(EVENTS).all())
+        return {(row.reason, row.principal, row.note) for row in rows if row.type == "botfarm.lock.released.v1"}
 
     def count(self, statement: Any) -> int:
         return int(self.do(lambda conn: conn.execute(statement).scalar_one()))
@@ -195,12 +199,9 @@ def test_of_a_cancel_and_a_release_at_the_same_moment_one_ends_the_lock(farm: Fa
         release = Release(user_id, "p", granted.grants[0].lease_id)
         before = len(farm.events())
 
-        cancelled, released = together(
-            [
-                functools.partial(farm.cancel, granted.request_id),
-                lambda release=release: farm.do(locks.release, [release])[0],
-            ]
-        )
+        cancelling: Callable[[], Any] = functools.partial(farm.cancel, granted.request_id)
+        releasing: Callable[[], Any] = functools.partial(farm.do, locks.release, [release])
+        cancelled, (released,) = together([cancelling, releasing])
 
         assert isinstance(cancelled, Cancelled | RequestEnded)
         assert isinstance(released, locks.Released)
@@ -361,6 +362,9 @@ def test_a_crowd_that_takes_ends_undoes_and_releases_never_deadlocks(farm: Farm)
                 farm.cancel(ask.request_id)
                 continue
             _use(farm, granted, rng)
+            if rng.random() < 0.2:
+                farm.do(requests.undo, [Undo(ask.key)])
+                continue
             viewer, reason = rng.choice(
                 ((Viewer("p", own_only=True), None), (Viewer("admin"), "stuck"), (Viewer("admin"), None))
             )
@@ -374,11 +378,12 @@ def test_a_crowd_that_takes_ends_undoes_and_releases_never_deadlocks(farm: Farm)
             farm.do(requests.beat, home=farm.home)
             time.sleep(0.01)
 
-    together([*(functools.partial(work, number) for number in range(12)), sweep])
+    workers: list[Callable[[], None]] = [functools.partial(work, number) for number in range(12)]
+    together([*workers, sweep])
 
     assert sum(ended) > 50
     assert farm.held() == []
-    assert {principal for _, reason, principal in farm.events() if reason == "forced"} == {"admin"}
+    assert farm.blame() == {("holder", "p", None), ("forced", "admin", "stuck"), ("unclaimed", "p", None)}
 
 
 def _use(farm: Farm, granted: Granted, rng: random.Random) -> None:
