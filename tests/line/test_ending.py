@@ -2,102 +2,22 @@
 
 import functools
 import random
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
-from domain import locks, requests, users
+from domain import locks, requests
 from domain.errors import NotLockHolder, Refusal, RequestEnded, RequestNotFound
 from domain.locks import Grant, Release, Renew
-from domain.requests import Ask, Cancelled, Enqueue, Granted, Undo, Viewer
-from domain.sealing import KeyRing
-from domain.users import NewUser
+from domain.requests import Cancelled, Enqueue, Granted, Undo, Viewer
 from tests.domain.threads import together
+from tests.line.endings import DEADLOCKS, FOREIGN, LAPSED, LOCK, LONG_AGO, MOVE, OWN, SHORT, TTL, Farm, ask_for
 from tests.worker.waiting import until
-
-OWN, FOREIGN = uuid.uuid4(), uuid.uuid4()
-TTL = timedelta(minutes=10)
-SHORT = timedelta(seconds=0.6)  # long enough to be waiting for the row before it is over
-MOVE = text("UPDATE users SET project_id = :project_id WHERE id = :user_id")
-LOCK = text("SELECT FROM users WHERE id = :user_id FOR UPDATE")
-LAPSED = text("SELECT lock_expires_at < clock_timestamp() FROM users WHERE id = :user_id")
-LONG_AGO = text("UPDATE lock_requests SET granted_at = granted_at - interval '3 s'")
-BLOCKED = text("""
-SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-""")
-EVENTS = text("SELECT type, data->>'reason' AS reason, data->>'note' AS note, principal FROM outbox ORDER BY id")
-HELD = text("SELECT id FROM users WHERE lock_expires_at > clock_timestamp() ORDER BY id")
-DEADLOCKS = text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-T = TypeVar("T")
-
-
-class Farm:
-    """Users, and one principal `p` whose calls are at one process."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.home = uuid.uuid4()
-        self.do(requests.beat, home=self.home)
-
-    def do(self, call: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        with self.engine.begin() as conn:
-            return call(conn, *arguments, **named)
-
-    def new_users(self, count: int, *, project_id: UUID | None = OWN) -> list[UUID]:
-        new = [NewUser(f"bot-{uuid.uuid4().hex}", project_id=project_id) for _ in range(count)]
-        return [self.do(users.create, new=each, ring=KeyRing()).id for each in new]
-
-    def take(self, *, count: int = 1, ttl: timedelta = TTL, request_id: UUID | None = None) -> Granted:
-        (outcome,) = self.do(requests.take, [_ask(count=count, ttl=ttl, request_id=request_id)])
-        assert isinstance(outcome, Granted)
-        return outcome
-
-    def stand(self, ask: Ask) -> None:
-        self.do(requests.enqueue, [Enqueue(ask, self.home)])
-
-    def cancel(self, request_id: UUID, *, viewer: Viewer | None = None, **named: Any) -> Cancelled | Refusal:
-        seen = viewer or Viewer("p", own_only=True)
-        try:
-            return self.do(requests.cancel, request_id=request_id, viewer=seen, **named)
-        except Refusal as refusal:
-            return refusal
-
-    def held(self) -> list[UUID]:
-        return self.do(lambda conn: list(conn.execute(HELD).scalars()))
-
-    def events(self) -> list[tuple[str, str | None, str | None]]:
-        """Kind, reason and principal of every change of a lock."""
-        rows = self.do(lambda conn: conn.execute(EVENTS).all())
-        return [(row.type.split(".")[2], row.reason, row.principal) for row in rows if ".lock." in row.type]
-
-    def blame(self) -> set[tuple[str, str, str | None]]:
-        """Reason, principal and note of all releases."""
-        rows = self.do(lambda conn: conn.execute(EVENTS).all())
-        return {(row.reason, row.principal, row.note) for row in rows if row.type == "botfarm.lock.released.v1"}
-
-    def count(self, statement: Any) -> int:
-        return int(self.do(lambda conn: conn.execute(statement).scalar_one()))
-
-    def while_held(self, hold: Callable[[Connection], object], work: Callable[[], T], *, then: Any = None) -> T:
-        """What `work` returns, which waits for what a transaction does first; `then` is done before it commits."""
-        done: list[T] = []
-        thread = threading.Thread(target=lambda: done.append(work()))
-        with self.engine.begin() as conn:
-            hold(conn)
-            thread.start()
-            until(lambda: self.count(BLOCKED), what="waiting for the row")
-            if then is not None:
-                then()
-        thread.join(30)
-        (outcome,) = done
-        return outcome
 
 
 @pytest.fixture
@@ -108,17 +28,13 @@ def farm(engine: Engine) -> Iterator[Farm]:
     assert farm.count(DEADLOCKS) == deadlocks
 
 
-def _ask(*, count: int = 1, ttl: timedelta = TTL, request_id: UUID | None = None) -> Ask:
-    return Ask(request_id or uuid.uuid4(), "p", "p", ttl, count=count)
-
-
 def _move(user_id: UUID, project_id: UUID = FOREIGN) -> Callable[[Connection], object]:
     return lambda conn: conn.execute(MOVE, {"project_id": project_id, "user_id": user_id})
 
 
 def test_a_request_that_is_granted_just_as_its_principal_ends_it_is_released(farm: Farm) -> None:
     farm.new_users(1)
-    ask = _ask()
+    ask = ask_for()
     farm.stand(ask)
 
     outcome = farm.while_held(lambda conn: requests.dispatch(conn, home=farm.home), lambda: farm.cancel(ask.request_id))
@@ -131,7 +47,7 @@ def test_a_request_that_is_granted_just_as_its_principal_ends_it_is_released(far
 
 def test_a_request_that_is_granted_just_as_an_admin_cancels_it_keeps_its_lock(farm: Farm) -> None:
     (user_id,) = farm.new_users(1)
-    ask = _ask()
+    ask = ask_for()
     farm.stand(ask)
 
     outcome = farm.while_held(
@@ -245,7 +161,7 @@ def test_ending_a_request_waits_for_no_user_that_it_no_longer_has(farm: Farm) ->
 @pytest.mark.parametrize("how", ["undo", "sweep"])
 def test_undoing_waits_for_no_user_that_the_request_no_longer_has(farm: Farm, how: str) -> None:
     (user_id,) = farm.new_users(1)
-    ask = _ask()
+    ask = ask_for()
     farm.stand(ask)
     farm.do(requests.dispatch, home=None)
     farm.do(locks.release, [Release(user_id, "p", ask.lease_for(user_id))])
@@ -263,7 +179,7 @@ def test_undoing_waits_for_no_user_that_the_request_no_longer_has(farm: Farm, ho
 
 def test_a_grant_that_nobody_fetched_and_that_was_ended_does_not_come_back_in_line(farm: Farm) -> None:
     farm.new_users(1)
-    ask = _ask()
+    ask = ask_for()
     farm.stand(ask)
     farm.do(requests.dispatch, home=None)
 
@@ -296,7 +212,7 @@ def test_an_undo_that_comes_late_spares_a_later_grant_of_the_same_request(farm: 
 def test_an_undo_of_a_grant_leaves_a_place_in_line(farm: Farm) -> None:
     farm.new_users(1)
     granted = farm.take()
-    ask = _ask()
+    ask = ask_for()
     farm.stand(ask)
 
     (outcome,) = farm.do(requests.undo, [Undo(ask.key, granted_at=granted.granted_at)])
@@ -353,7 +269,7 @@ def test_a_crowd_that_takes_ends_undoes_and_releases_never_deadlocks(farm: Farm)
     def work(number: int) -> None:
         rng = random.Random(number)
         while time.monotonic() < deadline:
-            ask = _ask(count=rng.choice((1, 2, 4)))
+            ask = ask_for(count=rng.choice((1, 2, 4)))
             if rng.random() < 0.3:
                 farm.stand(ask)
                 farm.do(requests.dispatch, home=farm.home)
