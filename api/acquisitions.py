@@ -23,7 +23,7 @@ from api.services import Services
 from domain import log
 from domain.errors import LeaseLost, LifetimeExceeded, SealBroken, UserNotFound
 from domain.locks import Grant, Release, Released, Renew, Renewal
-from domain.requests import Ask, Cancel, Granted
+from domain.requests import Ask, Granted, Undo
 
 log_ = log.get(__name__)
 
@@ -44,7 +44,7 @@ def of_request(services: Services, granted: Granted, *, ask: Ask) -> PoolOut:
         users = [_opened(services, grant) for grant in granted.grants]
     except SealBroken:
         if not granted.again:
-            services.requests.undo(Cancel(ask.key))
+            services.requests.undo(Undo(ask.key, granted_at=granted.granted_at))
         raise
     lost = [_lost(loss, lease_id=ask.lease_for(loss.user_id)) for loss in granted.lost]
     return PoolOut(request_id=granted.request_id, users=users, lost=lost, server_time=users[0].server_time)

@@ -50,14 +50,14 @@ class Waiter:
 
 @dataclass(eq=False)
 class Dispatcher:
-    """Serves the waiting line. `unclaimed` gets the keys of grants whose callers are gone.
+    """Serves the waiting line. `unclaimed` gets the grants whose callers are gone.
 
     `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is told all grants of a pass. Once
     `stopping` is set calls wait no longer: they are answered with their places, which they may claim elsewhere.
     """
 
     engine: Engine
-    unclaimed: Callable[[Key], None]
+    unclaimed: Callable[[Key, Granted], None]
     home: UUID = field(default_factory=uuid.uuid4)
     tell: Callable[[UUID], None] = lambda _home: None
     hinted: Callable[[], bool] = lambda: False
@@ -253,13 +253,13 @@ class Dispatcher:
             with self._guard:
                 waiters = self._waiters.get(handover.key, [])
             if not waiters:
-                self.unclaimed(handover.key)
+                self.unclaimed(handover.key, handover.granted)
             for waiter in waiters:
                 waiter.shared = len(waiters) > 1
                 try:
                     waiter.loop.call_soon_threadsafe(_resolve, waiter, handover.granted)
                 except RuntimeError:  # that loop has ended
-                    self.unclaimed(handover.key)
+                    self.unclaimed(handover.key, handover.granted)
 
     def _leave(self) -> None:
         try:

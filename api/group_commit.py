@@ -32,7 +32,7 @@ from api.deadlines import Deadlines
 from domain import bridge, db, locks, log, quotas, requests
 from domain.errors import DatabaseUnavailable, Overloaded
 from domain.locks import Acquire, Release, Renew
-from domain.requests import Ask, Cancel, Claim, Detach, Enqueue
+from domain.requests import Ask, Claim, Detach, Enqueue, Undo
 
 Request = Any  # a key of the verbs
 Outcome = Any  # what the verb says was done, a Refusal, or another Exception
@@ -51,7 +51,7 @@ REQUEST_VERBS: dict[type[Request], Verb] = {
     Enqueue: requests.enqueue,
     Detach: requests.detach,
     Claim: requests.claim,
-    Cancel: requests.cancel,
+    Undo: requests.undo,
 }
 TRIES = 2
 SETTLE_TURNS = 3  # with fewer, batches at 32 clients were so small that Postgres paid for it; six gave no more
@@ -75,7 +75,7 @@ class _Call:
 class _Undo:
     """A grant that nobody waits for any more. Its statement may still be under way, so one look is not enough."""
 
-    request: Release | Cancel
+    request: Release | Undo
     tries_left: int = UNDO_TRIES
 
 
@@ -190,7 +190,7 @@ class GroupCommit:
         outcomes = await self._run([request for call in calls for request in call.requests])
         remaining = iter(outcomes)
         self._hand_out([(call, list(itertools.islice(remaining, len(call.requests)))) for call in calls])
-        self._tell(outcomes)
+        self.committed(outcomes)
 
     async def _run(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """Execute them, while the loop goes on.
@@ -243,7 +243,7 @@ class GroupCommit:
         ]
         self._add_undos(undos)
 
-    def undo(self, request: Release | Cancel) -> None:
+    def undo(self, request: Release | Undo) -> None:
         """Undo a grant that nobody waits for, soon and, should Postgres be away, until it is done; from any thread."""
         assert self._loop is not None, "start comes first"
         self._loop.call_soon_threadsafe(self._add_undos, [_Undo(request)])
@@ -276,9 +276,10 @@ class GroupCommit:
             if not isinstance(outcome, Exception) or not undo.tries_left:
                 done.append(undo)
         self._undos = [undo for undo in self._undos if undo not in done]
-        self._tell(outcomes)
+        self.committed(outcomes)
 
-    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+    def committed(self, outcomes: Sequence[Outcome]) -> None:
+        """Report what is committed to `after_commit`: batches from here, and lock changes made elsewhere."""
         try:
             self.after_commit(outcomes)
         except Exception:
@@ -296,9 +297,9 @@ def _give_up(call: _Call) -> None:
         call.outcomes.set_result([DatabaseUnavailable()] * len(call.requests))
 
 
-def _opposite(request: Request) -> Release | Cancel:
+def _opposite(request: Request) -> Release | Undo:
     """What undoes a grant of this request."""
     if isinstance(request, Acquire):
         return Release(request.user_id, request.principal, request.lease_id, reason="unclaimed")
     assert isinstance(request, Ask), "only requests for locks can be undone"
-    return Cancel(request.key, unless_claimed=True)
+    return Undo(request.key, unless_claimed=True)

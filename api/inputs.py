@@ -158,8 +158,12 @@ class UsersQuery(Input):
     after: Annotated[str | None, Field(max_length=1_000)] = None
 
 
-class DeleteQuery(Input):
-    force: Annotated[bool, Field(description="Delete a locked user too; needs a reason")] = False
+class ForceQuery(Input):
+    """What another principal holds ends by force only, and whoever uses force says why."""
+
+    force: Annotated[bool, Field(description="End what another principal holds; needs a reason and scope admin")] = (
+        False
+    )
     reason: Annotated[Printable | None, StringConstraints(min_length=1, max_length=500)] = None
 
     @model_validator(mode="after")
@@ -167,6 +171,10 @@ class DeleteQuery(Input):
         if self.force != (self.reason is not None):
             raise ValueError("force and reason go together")
         return self
+
+
+class DeleteQuery(ForceQuery):
+    force: Annotated[bool, Field(description="Delete a locked user too; needs a reason")] = False
 
 
 class RotateIn(Input):

@@ -34,7 +34,8 @@ from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
 from domain import db, sealing
 from domain.cache import Cache
-from domain.requests import Cancel
+from domain.requests import Granted, Undo
+from domain.requests.asking import Key
 from domain.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -141,7 +142,11 @@ def _waiting_line(
     settings: Settings, engine: Engine, pools: GroupCommit, *, stopping: threading.Event
 ) -> tuple[Dispatcher, Hints]:
     """Who hands users out to those in line, and what tells other processes' dispatchers and is told by them."""
-    dispatcher = Dispatcher(engine, unclaimed=lambda key: pools.undo(Cancel(key, unless_claimed=True)))
+
+    def unclaimed(key: Key, granted: Granted) -> None:
+        pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at))
+
+    dispatcher = Dispatcher(engine, unclaimed=unclaimed)
     hints = Hints(
         settings.redis_url,
         prefix=settings.redis_prefix,

@@ -44,6 +44,15 @@ def _lost(lost: errors.LeaseLost) -> str:
     return f"This lease ended ({lost.reason}): stop using the user and acquire it anew."
 
 
+def _held_by_another(refusal: errors.NotLockHolder) -> str:
+    if refusal.request_id is None:
+        return f"The lock is held by {refusal.owner}: use the key that acquired it, or force and a reason as an admin."
+    return (
+        f"The request was granted to {refusal.owner}: use the key that made it,"
+        " or end it as an admin with force=true and a reason."
+    )
+
+
 TABLE: Mapping[type[Refusal], Problem] = {
     errors.UserNotFound: Problem(
         404,
@@ -109,7 +118,7 @@ TABLE: Mapping[type[Refusal], Problem] = {
         409,
         "request-ended",
         "Request is over",
-        _plain("All leases of this request have ended: ask anew, with another request_id."),
+        _plain("All leases of this request have ended: make a new request, with another request_id."),
         lambda r: {"request_id": r.request_id},
     ),
     errors.RequestIdReused: Problem(
@@ -157,8 +166,8 @@ TABLE: Mapping[type[Refusal], Problem] = {
         403,
         "not-lock-holder",
         "Not the lock's holder",
-        lambda r: f"The lock is held by {r.owner}: only its holder may release it without a lease_id.",
-        lambda r: {"user_id": r.user_id, "owner": r.owner},
+        _held_by_another,
+        lambda r: {"user_id": r.user_id, "owner": r.owner, "request_id": r.request_id},
     ),
     errors.LifetimeExceeded: Problem(
         409,

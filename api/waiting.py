@@ -150,8 +150,9 @@ async def _leave(services: Services, ask: Ask, waiter: Waiter, *, gone: bool, fo
         detach = Detach(ask, dispatcher.home, gone=gone and not waiter.shared, for_good=for_good and not waiter.shared)
         late: Granted = await services.requests.submit(detach)
     except (DatabaseUnavailable, Overloaded):
-        if waiter.granted.done():
-            dispatcher.unclaimed(ask.key)
+        granted = waiter.outcome()
+        if granted is not None:  # and not when the request left the line elsewhere: then the grant is not this call's
+            dispatcher.unclaimed(ask.key, granted)
         raise
     finally:
         dispatcher.forget(ask.key, waiter)

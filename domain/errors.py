@@ -73,10 +73,11 @@ class LeaseLost(Refusal):
 
 @dataclass(eq=False)
 class NotLockHolder(Refusal):
-    """A bare release by a principal that does not hold the lock."""
+    """A principal that does not hold the lock would end it without force: by a bare release, or with its request."""
 
     user_id: UUID
     owner: str
+    request_id: UUID | None = None
 
 
 @dataclass(eq=False)
@@ -176,7 +177,7 @@ class NoMatchingUser(Refusal):
 
 @dataclass(eq=False)
 class RequestEnded(Refusal):
-    """The request was granted, and all its leases are over."""
+    """The request was granted, and all its leases are over: there is nothing left to have or to end."""
 
     request_id: UUID
 

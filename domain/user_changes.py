@@ -85,8 +85,9 @@ def remove(
     if user.lock is not None and force_reason is None:
         raise UserLocked(user_id, user.lock.owner, user.lock.expires_at)
     locks.expire(conn, user_id=user_id)
-    forced = Release(user_id, principal, reason="forced", note=force_reason, traceparent=traceparent)
-    locks.release(conn, [forced])
+    if force_reason is not None:  # judged on the locked row above, its projects too
+        forced = Release(user_id, principal, reason="forced", note=force_reason, traceparent=traceparent)
+        locks.release(conn, [forced])
     conn.execute(update(users).where(users.c.id == user_id).values(lock_version=users.c.lock_version + 1))
     _note(conn, "botfarm.user.deleted.v1", user_id=user_id, principal=principal, traceparent=traceparent)
     conn.execute(delete(users).where(users.c.id == user_id))

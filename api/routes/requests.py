@@ -5,15 +5,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api import responses
-from api.inputs import LimitQuery
+from api import audits, responses, traces
+from api.inputs import ForceQuery, LimitQuery
 from api.outputs import RequestOut
 from api.paths import BASE
 from api.principals import Locker, Principal, ReaderOrLocker
-from api.services import Provided
+from api.services import Provided, Services
 from domain import requests
-from domain.errors import RequestNotFound
-from domain.requests import Cancel, Viewer
+from domain.errors import NotLockHolder, RequestEnded, RequestNotFound
+from domain.requests import Cancelled, Viewer
 
 router = APIRouter(prefix=f"{BASE}/lock_requests", tags=["waiting line"])
 
@@ -38,17 +38,41 @@ async def explain(request_id: UUID, services: Provided, caller: ReaderOrLocker) 
 @router.delete(
     "/{request_id}",
     status_code=204,
-    summary="Cancel a request of one's own, or as an admin anybody's; what it was granted is released",
-    responses=responses.describe(RequestNotFound),
+    summary="End a request: its place in line, or the locks that it was granted",
+    description=(
+        "A request that waits leaves the line: one's own, or as an admin anybody's. The locks of a granted one end as"
+        " by a release if it is one's own; another principal's end by `force` only, with a `reason`, by an admin. Users"
+        " outside the caller's projects stay locked. A granted request stays known as ended for a day: to acquire with"
+        " its id or to end it again is 409 `request-ended`."
+    ),
+    responses=responses.describe(RequestNotFound, RequestEnded, NotLockHolder),
 )
-async def cancel(request_id: UUID, services: Provided, caller: Locker) -> Response:
-    key = caller.name, request_id
-    if caller.may("admin"):
-        seen = await services.database.run(requests.explain, request_id=request_id, viewer=_viewer(caller))
-        key = seen.principal, request_id
-    await services.requests.submit(Cancel(key))
-    services.dispatcher.cancelled(key)
+async def cancel(
+    request_id: UUID, query: Annotated[ForceQuery, Query()], services: Provided, caller: Locker
+) -> Response:
+    if query.force:
+        caller.demand("admin")
+    ended = await services.database.run(
+        requests.cancel,
+        request_id=request_id,
+        viewer=Viewer(caller.name, own_only=not caller.may("admin"), projects=caller.projects),
+        force_reason=query.reason,
+        traceparent=traces.current(),
+    )
+    services.commits.committed(ended.released)
+    services.dispatcher.cancelled(ended.key)
+    _audit(services, ended, caller=caller, reason=query.reason)
     return Response(status_code=204)
+
+
+def _audit(services: Services, ended: Cancelled, *, caller: Principal, reason: str | None) -> None:
+    """An act of an administrator: what another principal waited for, or what was ended by force."""
+    of, request_id = ended.key
+    if reason is None and of == caller.name:
+        return
+    what = "request.force" if ended.released else "request.cancel"
+    users = [str(released.user.id) for released in ended.released]
+    audits.note(services.metrics, who=caller.name, what=what, on=request_id, reason=reason, principal=of, users=users)
 
 
 def _viewer(caller: Principal) -> Viewer:

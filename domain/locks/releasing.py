@@ -19,9 +19,9 @@ from domain.snapshots import User
 class Release:
     """A request that the user be free.
 
-    With a `lease_id` only that lease is ended. Without one it is a bare release: whatever the principal holds now.
-    The reason `forced` ends anybody's lock, with a `note` for the record; `unclaimed` undoes a grant whose caller
-    is gone.
+    With a `lease_id` only that lease is ended: the principal's own, or by force that of `holder`. Without one it is a
+    bare release: whatever the principal holds now. The reason `forced` ends anybody's lock, and its `note` says why
+    (ValueError without); `unclaimed` undoes a grant whose caller is gone.
     """
 
     user_id: UUID
@@ -31,6 +31,13 @@ class Release:
     note: str | None = None
     projects: Collection[UUID] | None = None
     traceparent: str | None = None
+    holder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason == "forced" and not self.note:
+            raise ValueError("a lock is forced out with a note that says why")
+        if self.holder is not None and (self.reason != "forced" or self.lease_id is None):
+            raise ValueError("only force ends the lease of another holder, and names that lease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,13 @@ class Released:
     released: bool
 
 
+# In `req` the principal is whose lease is meant, as the shared judgements read it; `ended_by` is who makes the request.
 RELEASE = f"""
 WITH req AS MATERIALIZED (
     SELECT * FROM unnest(
-        %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(reasons)s::text[], %(notes)s::text[],
-        %(projects)s::text[], %(traceparents)s::text[]
-    ) WITH ORDINALITY AS r (user_id, lease_id, principal, reason, note, projects, traceparent, n)
+        %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(holders)s::text[], %(principals)s::text[], %(reasons)s::text[],
+        %(notes)s::text[], %(projects)s::text[], %(traceparents)s::text[]
+    ) WITH ORDINALITY AS r (user_id, lease_id, principal, ended_by, reason, note, projects, traceparent, n)
 ), {steps.LOCKED}, {steps.CLOCK},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
@@ -73,12 +81,12 @@ judged AS MATERIALIZED (
         lock_version = o.lock_version + 1
     FROM winner w JOIN locked o ON o.id = w.id
     WHERE u.id = w.id
-    RETURNING u.*, w.n, w.now, w.reason, w.note, w.principal, w.traceparent
+    RETURNING u.*, w.n, w.now, w.reason, w.note, w.ended_by, w.traceparent
 ), noted AS (
     {steps.INTO_OUTBOX}
     SELECT o.id, g.lock_version, 'botfarm.lock.released.v1',
         {lock_data("o", reason="g.reason", note="g.note")},
-        g.now, o.lease_id, g.principal, g.traceparent
+        g.now, o.lease_id, g.ended_by, g.traceparent
     FROM freed g JOIN locked o ON o.id = g.id ORDER BY o.id
 ), settled AS (
     SELECT v.n, v.now, v.user_id,
@@ -113,6 +121,7 @@ def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
     return {
         "user_ids": [str(r.user_id) for r in requests],
         "lease_ids": [None if r.lease_id is None else str(r.lease_id) for r in requests],
+        "holders": [r.holder or r.principal for r in requests],
         "principals": [r.principal for r in requests],
         "reasons": [r.reason for r in requests],
         "notes": [r.note for r in requests],

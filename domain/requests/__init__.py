@@ -24,12 +24,10 @@ Source: the lease queue of Boskos and the measured prototype recorded in `docs/d
 
 from domain.requests.asking import Ask, Granted, Place
 from domain.requests.attending import (
-    Cancel,
     Claim,
     Detach,
     Enqueue,
     beat,
-    cancel,
     claim,
     come_back,
     confirm,
@@ -40,6 +38,7 @@ from domain.requests.attending import (
     step_away,
 )
 from domain.requests.dispatching import Pass, busy, dispatch
+from domain.requests.ending import Cancelled, Undo, cancel, undo
 from domain.requests.granting import Handover
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take
@@ -47,7 +46,7 @@ from domain.requests.views import Holder, Queued, Viewer, explain, find
 
 __all__ = [
     "Ask",
-    "Cancel",
+    "Cancelled",
     "Claim",
     "Detach",
     "Enqueue",
@@ -57,6 +56,7 @@ __all__ = [
     "Pass",
     "Place",
     "Queued",
+    "Undo",
     "Viewer",
     "beat",
     "busy",
@@ -74,4 +74,5 @@ __all__ = [
     "step_away",
     "sweep",
     "take",
+    "undo",
 ]

@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +75,12 @@ class Granted:
     grants: Sequence[Grant]
     lost: Sequence[LeaseLost] = ()
     again: bool = False
+
+    @property
+    def granted_at(self) -> datetime | None:
+        """When these leases were granted; None when none of them lives."""
+        locks = [grant.user.lock for grant in self.grants if grant.user.lock is not None]
+        return locks[0].acquired_at if locks else None
 
 
 @dataclass(frozen=True, slots=True)

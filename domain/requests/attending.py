@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from domain import lines, locks, quotas
 from domain.errors import LineFull, NoUserFree, Refusal, RequestNotFound
-from domain.locks import Release
-from domain.requests import asking, taking
+from domain.locks.owning import Lease
+from domain.requests import asking, ending, taking
 from domain.requests.asking import Ask, Granted, Key, Opened, Place
+from domain.requests.ending import Undo
 from domain.requests.granting import Handover
 
 LINE_MOST = 10_000
@@ -40,22 +41,17 @@ class Detach:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
-    """The request is wanted no more, and what it was given neither.
-
-    `unless_claimed` spares a grant that was asked about since: then it has found its caller after all.
-    """
-
-    key: Key
-    unless_claimed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """A request for one user was asked about, by a call that is answered without looking at the line."""
 
     key: Key
     user_id: UUID
+
+    @property
+    def lease(self) -> Lease:
+        """A request for one user is known by the id of its lease."""
+        principal, lease_id = self.key
+        return principal, self.user_id, lease_id
 
 
 ATTEND = text("""
@@ -71,13 +67,6 @@ CLAIM = text("""
 UPDATE lock_requests q SET seen_at = clock_timestamp(), confirmed_at = coalesce(q.confirmed_at, clock_timestamp())
 FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
 WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NOT NULL
-""")
-LIVING = text("""
-SELECT k.principal, k.request_id
-FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]), CAST(:user_ids AS uuid[]))
-    AS k (principal, request_id, user_id)
-    JOIN users u ON u.id = k.user_id AND u.lease_id = k.request_id AND u.lock_principal = k.principal
-WHERE u.lock_expires_at > (SELECT clock_timestamp())
 """)
 WAITING = text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")
 AWAY = text("""
@@ -98,14 +87,6 @@ STEP_AWAY = text("""
 UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp()
 FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
 WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NULL AND q.home = :home
-""")
-REMOVE = text("""
-DELETE FROM lock_requests q
-USING unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[]), CAST(:spare_claimed AS boolean[]))
-    AS k (principal, request_id, spare_claimed)
-WHERE q.principal = k.principal AND q.request_id = k.request_id
-    AND NOT (k.spare_claimed AND coalesce(q.seen_at > q.granted_at, false))
-RETURNING q.principal, q.request_id, q.granted_at IS NOT NULL AS granted, q.users, q.leases
 """)
 LEFT_THE_LINE = text("""
 SELECT k.principal, k.request_id
@@ -157,13 +138,16 @@ def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]
     Refusals: NoUserFree with the place that is kept; RequestNotFound when it is no more; RequestEnded.
     """
     opened = asking.look_up(conn, [call.ask.key for call in calls])
+    undos: list[Undo] = []
     for call in calls:
         row = opened.get(call.ask.key)
         if row is not None and asking.reused(call.ask, row):  # another's place, or another's grant
             del opened[call.ask.key]
         elif row is not None and _is_unwanted(call, row):
-            cancel(conn, [Cancel(call.ask.key)])
+            undos.append(Undo(call.ask.key))
             del opened[call.ask.key]
+    if undos:  # all at once, or their users would not be locked in the order of their ids
+        ending.undo(conn, undos)
     outcomes = _given(conn, opened)
     waiting = [row.id for key, row in opened.items() if key not in outcomes]
     conn.execute(AWAY, {"ids": waiting, "home": calls[0].home})
@@ -171,40 +155,14 @@ def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]
     return [outcomes.get(call.ask.key) or _kept(call.ask, opened, positions) for call in calls]
 
 
-def cancel(conn: Connection, calls: Sequence[Cancel]) -> list[bool | Refusal]:
-    """Take each request out; what it was given is released, reason `unclaimed`. Whether there was any lease to end.
-
-    Refusals: RequestNotFound.
-    """
-    unique = sorted({call.key: call for call in calls}.values(), key=lambda call: call.key)
-    spare = {"spare_claimed": [call.unless_claimed for call in unique]}
-    rows = conn.execute(REMOVE, _keys([call.key for call in unique]) | spare).all()
-    release_leases(conn, [row for row in rows if row.granted])
-    removed = {(row.principal, row.request_id): bool(row.granted) for row in rows}
-    return [removed.get(call.key, RequestNotFound(call.key[1])) for call in calls]
-
-
 def claim(conn: Connection, calls: Sequence[Claim]) -> list[bool]:
     """From now on no grant of these requests is taken back for want of a caller; whether the lease still lives.
 
     Two statements: the first may wait for one that takes a grant back, and the second sees what became of it.
     """
-    keys = _keys([call.key for call in calls])
-    conn.execute(CLAIM, keys)
-    living = conn.execute(LIVING, keys | {"user_ids": [str(call.user_id) for call in calls]})
-    found = {(row.principal, row.request_id) for row in living}
-    return [call.key in found for call in calls]
-
-
-def release_leases(conn: Connection, rows: Sequence[Row[Any]]) -> None:
-    """Release all leases of these granted requests that still live, as unclaimed."""
-    releases = [
-        Release(user_id, row.principal, lease_id, reason="unclaimed")
-        for row in rows
-        for user_id, lease_id in zip(row.users, row.leases, strict=True)
-    ]
-    if releases:
-        locks.release(conn, releases)
+    conn.execute(CLAIM, _keys([call.key for call in calls]))
+    living = locks.living(conn, [call.lease for call in calls])
+    return [call.lease in living for call in calls]
 
 
 def confirm(conn: Connection, *, home: UUID) -> list[Handover]:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, text
 
 from domain import lines
-from domain.requests import attending
+from domain.requests import ending
 from domain.requests.granting import KEPT_FOR_REPEATS_SECONDS
 
 CONFIRM_SECONDS = 2.0  # a home that has not confirmed a grant for so long is gone
@@ -71,12 +71,15 @@ HOMES = text("DELETE FROM homes WHERE seen_at < (SELECT clock_timestamp()) - mak
 
 
 def sweep(conn: Connection) -> int:
-    """Tidy everything once; how many unfetched grants were taken back. Any number of processes may sweep."""
-    reclaimed = conn.execute(RECLAIM, {"seconds": CONFIRM_SECONDS, "limit": AT_ONCE}).all()
-    attending.release_leases(conn, reclaimed)
+    """Tidy everything once; how many unfetched grants were taken back. Any number of processes may sweep.
+
+    Grants are taken back at the end: that locks users, and nobody waits for a request's row while holding a user's.
+    """
     conn.execute(ORPHANS)
     conn.execute(STALE)
     conn.execute(SATISFIABLE)
     conn.execute(OLD, {"limit": AT_ONCE})
     conn.execute(HOMES, {"seconds": HOME_KEPT_SECONDS})
+    reclaimed = conn.execute(RECLAIM, {"seconds": CONFIRM_SECONDS, "limit": AT_ONCE}).all()
+    ending.release_leases(conn, reclaimed)
     return len(reclaimed)

@@ -59,15 +59,15 @@ SELECT q.*, q.count AS wanted,
 FROM lock_requests q
 """
 # What a caller may see of the line: its own requests, and unless it sees no others, those for users of its projects.
-_VISIBLE = """(q.principal = :principal OR (NOT :own_only AND (
+VISIBLE = """(q.principal = :principal OR (NOT :own_only AND (
         CAST(:projects AS uuid[]) IS NULL OR q.project_id = ANY (:projects) OR q.projects <@ CAST(:projects AS uuid[])
         OR EXISTS (SELECT FROM users v WHERE v.id = q.user_id AND v.project_id = ANY (:projects)))))"""
 FIND = text(f"""{_QUEUED}
-WHERE q.granted_at IS NULL AND {_VISIBLE}
+WHERE q.granted_at IS NULL AND {VISIBLE}
 ORDER BY q.priority DESC, q.id LIMIT :limit
 """)
 EXPLAIN = text(f"""{_QUEUED}
-WHERE q.request_id = :request_id AND {_VISIBLE} ORDER BY q.principal = :principal DESC, q.id LIMIT 1
+WHERE q.request_id = :request_id AND {VISIBLE} ORDER BY q.principal = :principal DESC, q.id LIMIT 1
 """)
 MATCHING = text(f"""
 SELECT count(*) FROM users u JOIN lock_requests q ON q.id = :id

@@ -105,8 +105,8 @@ class Farm:
     def request(self, request_id: str) -> httpx.Response:
         return self.client.get(f"{LINE}/{request_id}")
 
-    def cancel(self, request_id: str) -> httpx.Response:
-        return self.client.delete(f"{LINE}/{request_id}")
+    def cancel(self, request_id: str, **query: Any) -> httpx.Response:
+        return self.client.delete(f"{LINE}/{request_id}", params=query)
 
     def meanwhile(self, call: Callable[..., httpx.Response], *args: Any, **body: Any) -> "Future[httpx.Response]":
         """Make the call on a thread of its own."""

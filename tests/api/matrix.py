@@ -79,6 +79,14 @@ class World:
         assert isinstance(placed[0], requests.Place), placed
         return str(ask.request_id)
 
+    def granted(self, where: str, *, principal: str) -> str:
+        """A request that was granted a user of that project."""
+        self.new_user(where)
+        ask = Ask(uuid.uuid4(), principal, "owner", timedelta(minutes=10), project_id=PROJECTS[where])
+        with self.farm.engine.begin() as conn:
+            assert isinstance(requests.take(conn, [ask])[0], requests.Granted)
+        return str(ask.request_id)
+
     def webhook(self, where: str) -> str:
         new = NewWebhook(URL, by=Filter(projects=frozenset({PROJECTS[where]})))
         with self.farm.engine.begin() as conn:
@@ -228,6 +236,10 @@ def _request(world: World, cell: Cell) -> str:
     return world.in_line(cell.where, principal=cell.who if cell.where == "own" else "somebody")
 
 
+def _granted(world: World, cell: Cell) -> str:
+    return world.granted(cell.where, principal="somebody")
+
+
 def _webhook(world: World, cell: Cell) -> str:
     return world.webhook(cell.where)
 
@@ -265,6 +277,7 @@ TRIES: Mapping[str, Callable[[World, Cell], Try]] = {
     f"GET {LINE}/": _listed(f"{LINE}/?limit=1000", _request),
     f"GET {LINE}/{{request_id}}": _on(f"{LINE}/{{}}", _request),
     f"DELETE {LINE}/{{request_id}}": _on(f"{LINE}/{{}}", _request),
+    f"DELETE {LINE}/{{request_id}} with force": _on(f"{LINE}/{{}}?force=true&reason=stuck", _granted),
     f"GET {EVENTS}": _listed(f"{EVENTS}?user_id={{}}", _user),
     f"GET {EVENTS}/stream": _listed(f"{EVENTS}/stream?user_id={{}}", _user),
     "GET /api/v1/stats": _stats,

@@ -1,4 +1,4 @@
-"""Callers who hang up, and requests that are cancelled: neither ever holds a user."""
+"""Callers who hang up, and requests that are cancelled while they wait: neither ever holds a user."""
 
 import socket
 import uuid
@@ -179,53 +179,6 @@ def test_a_cancelled_request_is_no_longer_in_line(farm: Farm, one: Pool) -> None
     refused(farm.request(first.request_id), 404, "request-not-found")
 
 
-def test_a_granted_request_that_is_cancelled_is_released(farm: Farm, request_id: str) -> None:
-    pool = new_pool(farm, 2)
-    pool.take(count=2, request_id=request_id)
-
-    assert farm.cancel(request_id).status_code == 204
-
-    assert pool.locked() == []
-    assert [farm.endings(user_id) for user_id in pool.user_ids] == [["unclaimed"]] * 2
-
-
-def test_what_a_cancelled_request_had_goes_to_the_next_in_line(farm: Farm, request_id: str) -> None:
-    pool = new_pool(farm, 2)
-    pool.take(count=2, request_id=request_id)
-    waiting = pool.stand(count=2)
-
-    farm.cancel(request_id)
-
-    assert sorted(waiting.granted(seconds=SOON)) == sorted(pool.user_ids)
-
-
-def test_cancelling_spares_what_has_been_lost_to_somebody_else(farm: Farm, request_id: str) -> None:
-    pool = new_pool(farm, 1)
-    (user_id,) = ids(pool.take(request_id=request_id))
-    farm.lapse(user_id)
-    farm.acquire(user_id, owner="somebody else")
-
-    farm.cancel(request_id)
-
-    assert farm.user(user_id)["lock"]["owner"] == "somebody else"
-
-
-def test_after_cancelling_the_lease_is_told_lost(farm: Farm, request_id: str) -> None:
-    pool = new_pool(farm, 1)
-    (user,) = pool.take(request_id=request_id)["users"]
-    farm.cancel(request_id)
-
-    answer = farm.renew(user["id"], lease_id=user["lease_id"])
-
-    assert refused(answer, 409, "lease-lost")["reason"] == "unclaimed"
-
-
 def test_a_request_nobody_knows_cannot_be_cancelled(farm: Farm, request_id: str) -> None:
     refused(farm.cancel(request_id), 404, "request-not-found")
     assert farm.cancel("no-uuid").status_code == 422
-
-
-def test_a_request_is_cancelled_once(farm: Farm, request_id: str) -> None:
-    new_pool(farm, 1).take(request_id=request_id)
-
-    assert [farm.cancel(request_id).status_code for _ in range(2)] == [204, 404]

@@ -27,6 +27,7 @@ REFUSALS: list[Refusal] = [
     errors.LeaseLost(SOMEBODY, "unknown", None, None),
     errors.LeaseLost(SOMEBODY, "forced", SOME_DAY, "owner", "note"),
     errors.NotLockHolder(SOMEBODY, "owner"),
+    errors.NotLockHolder(SOMEBODY, "owner", SOMEBODY),
     errors.LifetimeExceeded(SOMEBODY, SOME_DAY, 60.0),
     errors.CursorMalformed("x"),
     errors.CursorTooOld("1-1", "1-5"),

@@ -182,7 +182,7 @@ def test_a_user_outside_the_principals_projects_does_not_exist_for_it(farm: Farm
         farm.acquire(user_id, lease_id=lease_id, **limits),
         farm.renew(user_id, lease_id, **limits),
         farm.release(user_id, lease_id, **limits),
-        farm.release(user_id, reason="forced", **limits),
+        farm.release(user_id, reason="forced", note="stuck", **limits),
     ]
 
     assert [type(refusal) for refusal in refusals] == [UserNotFound] * 4

@@ -12,9 +12,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import Engine, text
 
 from domain import locks, requests, user_changes, users
-from domain.errors import LineAhead, LockHeld, NoMatchingUser, NoUserFree, Refusal, UserQuarantined
+from domain.errors import (
+    LineAhead,
+    LockHeld,
+    NoMatchingUser,
+    NoUserFree,
+    Refusal,
+    RequestEnded,
+    RequestNotFound,
+    UserQuarantined,
+)
 from domain.locks import Acquire, Grant, Release, Released
-from domain.requests import Ask, Cancel, Detach, Enqueue, Granted, Place
+from domain.requests import Ask, Detach, Enqueue, Granted, Place, Undo, Viewer
 from domain.sealing import KeyRing
 from domain.user_changes import Change
 from domain.users import NewUser
@@ -154,9 +163,29 @@ class Line(RuleBasedStateMachine):
 
     @rule(data=st.data())
     @precondition(lambda self: self.asked)
-    def cancel(self, data: st.DataObject) -> None:
+    def undo(self, data: st.DataObject) -> None:
         ask = data.draw(st.sampled_from(self.asked))
-        self.do(requests.cancel, [Cancel(ask.key)])
+        self.do(requests.undo, [Undo(ask.key)])
+        self._forget(ask)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.asked)
+    def cancel(self, data: st.DataObject) -> None:
+        """By its own principal, waiting or granted; one that has ended stays as it is."""
+        ask = data.draw(st.sampled_from(self.asked))
+        held = [bot for bot in self.model.bots.values() if bot.lease == ask.lease_for(bot.id)]
+        waits = any(other.key == ask.key for other in self.model.line)
+        try:
+            ended = self.do(requests.cancel, request_id=ask.request_id, viewer=Viewer("p", own_only=True))
+        except (RequestEnded, RequestNotFound):
+            assert not waits
+            assert not (held and self._was_requested(ask)), "a request with live leases is said to be over"
+        else:
+            assert {released.user.id for released in ended.released} == {bot.id for bot in held}
+            self.passed["cancelled"] += 1
+        self._forget(ask)
+
+    def _forget(self, ask: Ask) -> None:
         self.model.leave(ask)
         self.asked.remove(ask)
         for bot in self.model.bots.values():

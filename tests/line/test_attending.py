@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from domain import requests, users
 from domain.errors import RequestNotFound
-from domain.requests import Ask, Cancel, Detach, Enqueue, Granted, Place, dispatching
+from domain.requests import Ask, Detach, Enqueue, Granted, Place, Undo, dispatching
 from domain.sealing import KeyRing
 from domain.users import NewUser
 from tests.worker.waiting import until
@@ -86,7 +86,7 @@ def test_a_process_that_hung_attends_its_open_calls_again_at_their_old_places(de
 
     desk.beat()
     back = desk.do(requests.come_back, [first.key], home=desk.home)
-    desk.do(requests.cancel, [Cancel(("p", held.request_id))])
+    desk.do(requests.undo, [Undo(("p", held.request_id))])
     done = desk.do(requests.dispatch, home=desk.home)
 
     assert back == [first.key]
@@ -199,7 +199,7 @@ def test_a_request_that_is_taken_out_just_as_it_is_asked_again_joins_anew(desk: 
     asking = threading.Thread(target=lambda: joined.append(desk.join(ask)))
 
     with desk.engine.begin() as conn:
-        requests.cancel(conn, [Cancel(ask.key)])
+        requests.undo(conn, [Undo(ask.key)])
         asking.start()
         until(lambda: desk.do(lambda conn: conn.execute(LOCKED).scalar_one()), what="waiting for the row")
     asking.join(5)

@@ -94,7 +94,7 @@ def plain_logs() -> Iterator[None]:
 @pytest.fixture
 def call(engine: Engine) -> Call:
     unclaimed: list[Key] = []
-    return Call(Line(Dispatcher(engine, unclaimed=unclaimed.append)), unclaimed)
+    return Call(Line(Dispatcher(engine, unclaimed=lambda key, _granted: unclaimed.append(key))), unclaimed)
 
 
 def _attended(call: Call) -> bool:
@@ -218,7 +218,7 @@ def test_no_failure_of_a_pass_ends_the_dispatcher(engine: Engine, monkeypatch: p
         return 0.01
 
     monkeypatch.setattr(Dispatcher, "_round", round_)
-    dispatcher = Dispatcher(engine, unclaimed=lambda _key: None)
+    dispatcher = Dispatcher(engine, unclaimed=lambda _key, _granted: None)
     dispatcher.start()
 
     assert passed.wait(5)
