@@ -7,8 +7,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import supervisor
 from api.pool_sizes import PoolSizes
-from domain import db, failures, log, safeguards, schema, sealing, sessions
-from domain.settings import Settings
+from domain import log, sealing
+from domain.configuration import start_checks, start_failures
+from domain.configuration.settings import Settings
+from domain.postgres import engines, schema_version, sessions
 
 START_SECONDS = 6.0
 
@@ -23,11 +25,13 @@ def main() -> int:
         _look_at_the_database(settings)
         return _alone(settings) if settings.api_workers == 1 else supervisor.run(settings)
     except ValidationError as error:
-        return failures.tell(failures.of_settings(error))
+        return start_failures.tell(start_failures.of_settings(error))
     except (OSError, ValueError) as error:
-        return failures.tell(str(error))
+        return start_failures.tell(str(error))
     except SQLAlchemyError as error:
-        return failures.tell(f"cannot use {failures.address(settings)}: {failures.of_database(error)}")
+        return start_failures.tell(
+            f"cannot use {start_failures.address(settings)}: {start_failures.of_database(error)}"
+        )
 
 
 def _alone(settings: Settings) -> int:
@@ -44,7 +48,7 @@ def _refuse_unsafe(settings: Settings) -> None:
         return
     if settings.auth is None and not settings.loopback:
         raise ValueError(f"{settings.host} can be reached by others: set BOTFARM_AUTH, or bind to 127.0.0.1")
-    safeguards.require(settings)
+    start_checks.require(settings)
     log.get(__name__).warning("authentication_off", host=settings.host)
 
 
@@ -58,13 +62,13 @@ def _refuse_unusable(settings: Settings) -> None:
 
 def _look_at_the_database(settings: Settings) -> None:
     """Refuse a schema that is too old, and warn when the server has too few connections for all that may be opened."""
-    engine = db.engine(settings.database_url, pool_size=1, patience_seconds=2, name="botfarm-api")
+    engine = engines.engine(settings.database_url, pool_size=1, patience_seconds=2, name="botfarm-api")
 
     def look() -> tuple[bool, int]:
         with engine.connect() as conn:
-            return schema.is_current(conn), sessions.most(conn)
+            return schema_version.is_current(conn), sessions.most(conn)
 
-    current, most = db.retrying(look, seconds=START_SECONDS - 2)
+    current, most = engines.retrying(look, seconds=START_SECONDS - 2)
     if not current:
         raise ValueError("the database's schema is older than this program: run python -m domain migrate")
     engine.dispose()

@@ -8,8 +8,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db
 from domain.errors import DatabaseUnavailable, Overloaded
+from domain.postgres import engines
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Database:
         except TimeoutError:
             raise DatabaseUnavailable from None
         except SQLAlchemyError as error:
-            if db.unavailable(error):
+            if engines.unavailable(error):
                 raise DatabaseUnavailable from error
             raise
         finally:

@@ -16,9 +16,10 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, log, requests
+from domain import log, requests
+from domain.postgres import engines
 from domain.requests import Granted, Handover
-from domain.requests.asking import Key
+from domain.requests.records import Key
 
 HINTED_POLL_SECONDS = 0.25
 BLIND_POLL_SECONDS = 0.05
@@ -270,7 +271,7 @@ class Dispatcher:
 
 
 def _note_failure(event: str, error: Exception) -> None:
-    expected = db.unavailable(error)
+    expected = engines.unavailable(error)
     log_.warning(event, error=type(error).__name__, unavailable=expected, exc_info=not expected)
 
 

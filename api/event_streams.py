@@ -19,9 +19,9 @@ from api.stream_figures import StreamFigures
 from api.subscriptions import Subscription
 from api.tailer import KEEP_ALIVE_SECONDS, Tailer
 from domain import log
-from domain.cursors import Cursor
 from domain.errors import DatabaseUnavailable, Overloaded, Refusal
-from domain.events import Filter
+from domain.events.cursors import Cursor
+from domain.events.feed import Filter
 
 MEDIA_TYPE = "text/event-stream"
 PAGE = 500

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sse_starlette import ServerSentEvent
 
-from domain import events
-from domain.cursors import Cursor
-from domain.events import Event, Filter
+from domain.events import feed
+from domain.events.cursors import Cursor
+from domain.events.feed import Event, Filter
 
 CURSOR_TYPE = "botfarm.cursor"
 RETRY_MS = 2_000
@@ -24,7 +24,7 @@ class Frames:
 
 
 def of_event(event: Event) -> bytes:
-    return ServerSentEvent(events.as_json(event), event=event.type, id=str(event.cursor), sep="\n").encode()
+    return ServerSentEvent(feed.as_json(event), event=event.type, id=str(event.cursor), sep="\n").encode()
 
 
 def of_cursor(cursor: Cursor) -> bytes:
@@ -37,7 +37,7 @@ def of_cursor(cursor: Cursor) -> bytes:
 
 def read(conn: Connection, *, after: str | None, limit: int, by: Filter) -> Frames:
     """One page. Raises CursorMalformed, CursorTooOld and CursorUnknown."""
-    page = events.read(conn, after=after, limit=limit, by=by)
+    page = feed.read(conn, after=after, limit=limit, by=by)
     body = b"".join(of_event(event) for event in page.events)
     if not page.events or page.events[-1].cursor != page.looked:
         body += of_cursor(page.looked)

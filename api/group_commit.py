@@ -29,9 +29,10 @@ from typing import Any
 from sqlalchemy import Engine
 
 from api.deadlines import Deadlines
-from domain import bridge, db, locks, log, quotas, requests
+from domain import locks, log, requests
 from domain.errors import DatabaseUnavailable, Overloaded
-from domain.locks import Acquire, Release, Renew
+from domain.locks import Acquire, Release, Renew, quotas
+from domain.postgres import engines, event_loop
 from domain.requests import Ask, Claim, Detach, Enqueue, Undo
 
 Request = Any  # a key of the verbs
@@ -198,9 +199,9 @@ class GroupCommit:
         The first alone: SQLAlchemy then holds a lock of threads; a second would stop the loop there, and so the first.
         """
         if self._opened:
-            return await bridge.run(self._execute, requests)
+            return await event_loop.run(self._execute, requests)
         async with self._opening:
-            outcomes = await bridge.run(self._execute, requests)
+            outcomes = await event_loop.run(self._execute, requests)
         self._opened = not isinstance(outcomes[0], DatabaseUnavailable)
         return outcomes
 
@@ -212,7 +213,7 @@ class GroupCommit:
                 with self.engine.begin() as conn:
                     return verb(conn, requests)
             except Exception as error:  # psycopg2 refuses some values itself, with errors of Python
-                if db.unavailable(error):
+                if engines.unavailable(error):
                     log_.warning("lane_lost_connection", tries_left=left, requests=len(requests))
                 elif len(requests) > 1:
                     return [self._execute([request])[0] for request in requests]

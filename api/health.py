@@ -11,13 +11,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine
 
-from domain import epochs, heartbeats, locks, log, outbox, schema, sessions
+from domain import heartbeats, locks, log
+from domain.events import epochs, outbox
+from domain.postgres import schema_version, sessions
 
 EVERY_SECONDS = 1.0
 STALE_SECONDS = 4.0  # a check that has said nothing for so long hangs
 BEAT_SECONDS = 5.0  # a part of the worker that was not seen for so long is down
 BACKLOG_SECONDS = 10.0
-OLD_SECONDS = 60.0  # a transaction that has been open for so long harms: see domain/sessions.py
+OLD_SECONDS = 60.0  # a transaction that has been open for so long harms: see domain/postgres/sessions.py
 
 Status = Literal["ok", "degraded", "unavailable"]
 Figures = Mapping[str, Any]
@@ -112,8 +114,8 @@ def broker(url: str) -> Callable[[], Figures]:
 def _postgres(conn: Connection) -> Figures:
     return {
         "ok": True,
-        "schema": schema.current(conn),
-        "schema_current": schema.is_current(conn),
+        "schema": schema_version.current(conn),
+        "schema_current": schema_version.is_current(conn),
         **_oldest_transaction(conn),
     }
 

@@ -20,7 +20,7 @@ from api.fields import (
     TtlSeconds,
     WaitSeconds,
 )
-from domain.events import Filter
+from domain.events.feed import Filter
 
 DAY_SECONDS = 86_400
 WEEK_SECONDS = 7 * DAY_SECONDS

@@ -32,11 +32,12 @@ from api.pool_sizes import PoolSizes
 from api.routes import events, keys, locks, operations, pools, requests, stats, users, webhooks
 from api.services import Background, LockPolicy, Services
 from api.tailer import Tailer
-from domain import db, sealing
+from domain import sealing
 from domain.cache import Cache
+from domain.configuration.settings import Settings
+from domain.postgres import engines as db
 from domain.requests import Granted, Undo
-from domain.requests.asking import Key
-from domain.settings import Settings
+from domain.requests.records import Key
 
 STATIC = Path(__file__).parent / "static"
 

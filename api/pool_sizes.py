@@ -2,7 +2,7 @@
 
 from dataclasses import astuple, dataclass
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,10 @@ from api import serving
 from api.connections import Inlet
 from api.main import create_app
 from api.services import Services
-from domain import failures, lifeline, log
-from domain.settings import Settings
+from domain import log
+from domain.configuration import start_failures
+from domain.configuration.settings import Settings
+from domain.processes import parent_watch
 
 BEAT_TICKS = 5  # uvicorn ticks ten times a second
 
@@ -64,16 +66,16 @@ def _count_as(pid: int) -> None:
 
 
 def main(lifeline_fileno: int, inlet_fileno: int) -> int:
-    lifeline.hold(lifeline_fileno)
+    parent_watch.hold(lifeline_fileno)
     try:
         settings = Settings()
         log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
         _count_as(os.getpid())
         app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
     except ValidationError as error:  # they were fine: a file has changed since. A traceback would tell what is in it
-        return failures.tell(failures.of_settings(error))
+        return start_failures.tell(start_failures.of_settings(error))
     except (OSError, ValueError) as error:
-        return failures.tell(str(error))
+        return start_failures.tell(str(error))
     end = socket.socket(fileno=inlet_fileno)
     config = serving.config(app, host=settings.host, port=settings.port)
     return serving.run(Server(config, services=app.state.services, end=end), sockets=[])

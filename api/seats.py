@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from api.connections import Outlet
 from domain import log
-from domain.children import Child, Launched, launch
+from domain.processes.children import Child, Launched, launch
 
 # In looks of the supervisor, ten a second, not by the clock: when the whole machine was stopped, no process hangs.
 LATE_LOOKS = 15  # three beats are missing: others get the new connections

@@ -21,11 +21,11 @@ from api.hints import Hints
 from api.identities import Identities
 from api.metrics import Metrics
 from domain import log
-from domain.addresses import Network
 from domain.cache import Cache
+from domain.configuration.settings import Settings
 from domain.errors import Refusal
 from domain.sealing import KeyRing
-from domain.settings import Settings
+from domain.webhooks.addresses import Network
 
 log_ = log.get(__name__)
 

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import corking
-from domain import garbage
+from domain.processes import gc_tuning
 
 STOP_SECONDS = 10
 ABORT_SECONDS = 2.0
@@ -70,7 +70,7 @@ def allow_many_connections() -> None:
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
     """Serve until told to stop; the exit code. Sockets of one's own keep it from listening by itself."""
     allow_many_connections()
-    garbage.settle()
+    gc_tuning.settle()
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
     signal.signal(signal.SIGTERM, _end)
     with contextlib.suppress(KeyboardInterrupt):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from domain import events
-from domain.events import Event, Filter
+from domain.events import feed
+from domain.events.feed import Event, Filter
 
 Piece = tuple[int, bytes]  # the number of an event, and its frame
 Place = UUID | str | None
@@ -134,7 +134,7 @@ class Groups:
         places: list[Place] = [None, event.user_id, event.data.get("project_id")]
         for place in dict.fromkeys(places):
             for group in self._places.get(place, ()):
-                if events.matches(event, group.by):
+                if feed.matches(event, group.by):
                     yield group
 
 

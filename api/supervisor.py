@@ -15,8 +15,9 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from api import counters, listeners
 from api.seats import Seat
-from domain import lifeline, log
-from domain.settings import Settings
+from domain import log
+from domain.configuration.settings import Settings
+from domain.processes import parent_watch
 
 LOOK_SECONDS = 0.1
 PAUSE_SECONDS = 0.01
@@ -40,7 +41,7 @@ class Supervisor:
         self._sockets = sockets
         self._counters = counters
         # Held for life: when it closes, however this process ends, the children end.
-        reading, self._lifeline = lifeline.make()
+        reading, self._lifeline = parent_watch.make()
         self._seats = [Seat(lifeline=reading, counters=counters) for _ in range(processes)]
         self._selector = selectors.DefaultSelector()
         self._accepted: socket.socket | None = None  # and not handed on yet

@@ -28,10 +28,12 @@ from sqlalchemy import Engine
 from api import frames
 from api.stream_figures import StreamFigures
 from api.subscriptions import ALWAYS, Chunk, Group, Groups, Piece, Subscription
-from domain import db, events, log
-from domain.cursors import Cursor
+from domain import log
 from domain.errors import Refusal
-from domain.events import Event, Filter
+from domain.events import feed
+from domain.events.cursors import Cursor
+from domain.events.feed import Event, Filter
+from domain.postgres import engines
 
 TICK_SECONDS = 0.05
 BATCH = 500
@@ -136,7 +138,7 @@ class Tailer:
                 elif self._place is not None and self._turn(self._place):
                     pause = 0
             except Exception as error:  # no failure ends the tail: the streams stay open and wait
-                expected = db.unavailable(error)
+                expected = engines.unavailable(error)
                 log_.warning("tail_failed", error=type(error).__name__, exc_info=not expected)
                 pause = FAILED_PAUSE_SECONDS
             self._closing.wait(pause)
@@ -145,7 +147,7 @@ class Tailer:
         """Read what is new and pass it on; whether there is more."""
         try:
             with self._engine.begin() as conn:
-                page = events.newer(conn, after=after, limit=BATCH)
+                page = feed.newer(conn, after=after, limit=BATCH)
         except Refusal as refusal:
             log_.warning("tail_lost", after=str(after), why=type(refusal).__name__)
             self._hand_over(self._end_all)

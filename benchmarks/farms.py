@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, schema
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.postgres import engines, schema_version
 
 STAGE = "stage"
 FILL = text("""
@@ -29,13 +29,13 @@ PICK = text("SELECT id FROM users WHERE env = :env ORDER BY random() LIMIT :most
 def new_database(server_url: str, *, pool_size: int) -> Iterator[Engine]:
     """An engine on a migrated database of its own."""
     name = f"botfarm_bench_{uuid.uuid4().hex[:12]}"
-    admin = db.engine(Settings(database_url=server_url).database_url, patience_seconds=None, autocommit=True)
+    admin = engines.engine(Settings(database_url=server_url).database_url, patience_seconds=None, autocommit=True)
     with admin.connect() as conn:
         conn.execute(text(f"CREATE DATABASE {name}"))
     url = make_url(admin.url).set(database=name).render_as_string(hide_password=False)
-    engine = db.engine(url, pool_size=pool_size, patience_seconds=None)
+    engine = engines.engine(url, pool_size=pool_size, patience_seconds=None)
     try:
-        schema.upgrade(engine)
+        schema_version.upgrade(engine)
         yield engine
     finally:
         engine.dispose()

@@ -27,7 +27,8 @@ from benchmarks.farming import Farm, farming
 from benchmarks.farms import fill, new_database, user_ids
 from benchmarks.figures import Sample, Setup
 from benchmarks.storms import storm
-from domain import locks, outbox
+from domain import locks
+from domain.events import outbox
 from domain.locks import Acquire, Grant, Release, Released
 
 PART = "growth"

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from benchmarks import etcd, pgbench, servers
 from benchmarks.failures import ProgramMissing
 from benchmarks.peers import PROCESSES
-from domain import db
+from domain.postgres import engines
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ("fastapi", "httptools", "psycopg2-binary", "pydantic", "redis", "sqlalchemy", "uvicorn", "uvloop")
@@ -102,7 +102,7 @@ def _sync_ms(folder: Path) -> float:
 
 
 def _postgres(url: str) -> str:
-    engine = db.engine(url)
+    engine = engines.engine(url)
     with contextlib.closing(engine.connect()) as conn:
         told = str(conn.execute(text("SHOW server_version")).scalar_one())
     engine.dispose()

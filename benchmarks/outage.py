@@ -31,7 +31,7 @@ from benchmarks.farms import user_ids
 from benchmarks.figures import Setup
 from benchmarks.storms import storm
 from benchmarks.workers import SMALL, pending, state
-from domain import epochs
+from domain.events import epochs
 from standalone.processes import passes
 from standalone.valkey import Valkey
 

@@ -24,8 +24,9 @@ from benchmarks.failures import Unmeasured
 from benchmarks.farms import STAGE, fill, new_database
 from benchmarks.figures import Sample, Setup
 from benchmarks.latencies import percentile
-from domain import db, lines, locks, requests
-from domain.locks import Release, Released
+from domain import locks, requests
+from domain.locks import Release, Released, reservations
+from domain.postgres import engines
 from domain.requests import Ask, Granted
 
 PART = "plans"
@@ -66,7 +67,7 @@ def filled(setup: Setup, *, users: int, locked_percent: int = 0) -> Iterator[Eng
     with new_database(setup.database_url, pool_size=1) as plain:
         fill(plain, count=users, locked_percent=locked_percent)
         url = plain.url.render_as_string(hide_password=False)
-        engine = db.engine(url, pool_size=1, patience_seconds=None, pre_ping=False, prepare=True)
+        engine = engines.engine(url, pool_size=1, patience_seconds=None, pre_ping=False, prepare=True)
         try:
             yield engine
         finally:
@@ -138,7 +139,7 @@ def _sent(conn: Connection, *, count: int) -> str:
     found: list[str] = []
 
     def note(_conn: Connection, cursor: Any, _statement: str, _parameters: object, context: Any, _many: bool) -> None:  # noqa: ANN401, FBT001  -- SQLAlchemy's signature
-        if lines.FREE in context.statement:
+        if reservations.FREE in context.statement:
             found.append(cursor.query.decode())
 
     with conn.begin() as transaction:

@@ -25,8 +25,8 @@ from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import text
 
 from benchmarks.connections import Connection
-from domain import db
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 
 OK, CREATED, CONFLICT = 200, 201, 409
 UNCOUNTED = re.compile(r'^botfarm_lock_outcomes_total\{outcome="NoUserFreeUncounted"\} (\S+)', re.MULTILINE)
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     options = parser.parse_args()
     env = f"pools-{uuid.uuid4().hex[:8]}"
-    engine = db.engine(Settings(database_url=options.database_url).database_url, patience_seconds=None)
+    engine = engines.engine(Settings(database_url=options.database_url).database_url, patience_seconds=None)
     with engine.connect() as conn:
         before = conn.execute(DEADLOCKS).scalar_one()
     uncounted = _uncounted(options.api_url)

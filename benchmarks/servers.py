@@ -11,8 +11,8 @@ from redis.retry import Retry
 from sqlalchemy import text
 
 from benchmarks.failures import Unmeasured
-from domain import db
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 
@@ -61,7 +61,7 @@ def _own_valkey(folder: Path, stack: contextlib.ExitStack) -> str:
 
 
 def _require(database_url: str) -> None:
-    engine = db.engine(database_url)
+    engine = engines.engine(database_url)
     with contextlib.closing(engine.connect()) as conn:
         off = [name for name in DURABLE if conn.execute(SHOW, {"name": name}).scalar_one() != "on"]
         most = int(conn.execute(SHOW, {"name": "max_connections"}).scalar_one())

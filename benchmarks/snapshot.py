@@ -19,7 +19,7 @@ from benchmarks import alone
 from benchmarks.failures import Unmeasured
 from benchmarks.farms import fill, new_database
 from benchmarks.workers import Pools, Rates, measure, pending, warm_up, working
-from domain import db
+from domain.postgres import engines
 
 USERS = 2_000
 NAME = "nightly-report"
@@ -29,7 +29,7 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
     fill(engine, count=USERS, locked_percent=0)
     health.OLD_SECONDS = min(health.OLD_SECONDS, seconds / 2)
     url = engine.url.render_as_string(hide_password=False)
-    reader = db.engine(url, patience_seconds=None, name=NAME)
+    reader = engines.engine(url, patience_seconds=None, name=NAME)
     with working(url, redis_url), Pools(engine) as pools:
         warm_up(engine, publishing=True)
         before = measure(engine, pools, seconds=seconds / 6)

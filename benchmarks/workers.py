@@ -15,7 +15,8 @@ from typing import Self
 from sqlalchemy import Engine, text
 
 from benchmarks.failures import Unmeasured
-from domain import epochs, locks, requests
+from domain import locks, requests
+from domain.events import epochs
 from domain.locks import Release
 from domain.requests import Ask, Granted
 

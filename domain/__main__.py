@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, failures, keys, log, safeguards, schema, sealing
+from domain import keys, log, sealing
+from domain.configuration import start_checks, start_failures
+from domain.configuration.settings import Settings
 from domain.errors import KeyNameTaken
-from domain.settings import Settings
+from domain.postgres import engines, schema_version
 
 NAME_MOST = 100
 WAIT_SECONDS = 6.0  # with the start of the program and a last attempt, start-up ends well within 10 s
@@ -28,14 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
         log.configure(level="WARNING", style="console")
-        safeguards.require(settings)
+        start_checks.require(settings)
         _carry_out(options, settings)
     except ValidationError as error:
-        return failures.tell(failures.of_settings(error))
+        return start_failures.tell(start_failures.of_settings(error))
     except (OSError, ValueError) as error:
-        return failures.tell(str(error))
+        return start_failures.tell(str(error))
     except SQLAlchemyError as error:
-        return failures.tell(f"cannot {options.command} {failures.address(settings)}: {failures.of_database(error)}")
+        return start_failures.tell(
+            f"cannot {options.command} {start_failures.address(settings)}: {start_failures.of_database(error)}"
+        )
     return 0
 
 
@@ -80,7 +84,7 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
     )
     if not new.name.isprintable() or not 1 <= len(new.name) <= NAME_MOST:
         raise ValueError(f"a name has 1 to {NAME_MOST} printable characters")
-    with db.engine(settings.database_url, name="botfarm-keys").begin() as conn:
+    with engines.engine(settings.database_url, name="botfarm-keys").begin() as conn:
         try:
             _, key = keys.create(conn, new=new, created_by="command line")
         except KeyNameTaken:
@@ -89,11 +93,11 @@ def _create_key(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    probe = db.engine(settings.database_url, patience_seconds=2, name="botfarm-migrate")
-    db.retrying(lambda: _ping(probe), seconds=WAIT_SECONDS - 2)
-    engine = db.engine(settings.database_url, patience_seconds=None, name="botfarm-migrate")
-    schema.upgrade(engine)
-    sys.stdout.write(f"database at revision {schema.required()}\n")
+    probe = engines.engine(settings.database_url, patience_seconds=2, name="botfarm-migrate")
+    engines.retrying(lambda: _ping(probe), seconds=WAIT_SECONDS - 2)
+    engine = engines.engine(settings.database_url, patience_seconds=None, name="botfarm-migrate")
+    schema_version.upgrade(engine)
+    sys.stdout.write(f"database at revision {schema_version.required()}\n")
 
 
 def _ping(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.fetching import Row
+from domain.postgres.raw_rows import Row
 
 USER_COLUMNS = (
     "id",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.errors import StandaloneError
 
 HIGHEST_PORT = 65_535

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, schema, sealing
+from domain import sealing
+from domain.configuration.settings import Settings
+from domain.postgres import engines, schema_version
 from domain.sealing import KeyRing
-from domain.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.secrets import watching
@@ -65,7 +66,7 @@ def redis_prefix() -> str:
 
 @pytest.fixture(scope="session")
 def admin_engine(postgres_url: str) -> Iterator[Engine]:
-    engine = db.engine(postgres_url, patience_seconds=30, autocommit=True)
+    engine = engines.engine(postgres_url, patience_seconds=30, autocommit=True)
     yield engine
     engine.dispose()
 
@@ -75,8 +76,8 @@ def template(admin_engine: Engine) -> Iterator[str]:
     """The name of a migrated database, to be copied."""
     name = f"botfarm_template_{uuid.uuid4().hex[:12]}"
     _execute(admin_engine, f"CREATE DATABASE {name}")
-    engine = db.engine(_on(admin_engine, name), patience_seconds=None)
-    schema.upgrade(engine)
+    engine = engines.engine(_on(admin_engine, name), patience_seconds=None)
+    schema_version.upgrade(engine)
     engine.dispose()
     yield name
     _execute(admin_engine, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -96,7 +97,7 @@ def database_url(admin_engine: Engine, template: str) -> Iterator[str]:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """Transactions on the test's database; up to 40 threads may have a connection each."""
-    engine = db.engine(database_url, pool_size=40, patience_seconds=30)
+    engine = engines.engine(database_url, pool_size=40, patience_seconds=30)
     yield engine
     engine.dispose()
 

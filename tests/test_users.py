@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.main import create_app
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.servers import serving
 
 

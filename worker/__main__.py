@@ -7,9 +7,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, epochs, failures, log, safeguards, sealing
-from domain.cursors import Cursor
-from domain.settings import Settings
+from domain import log, sealing
+from domain.configuration import start_checks, start_failures
+from domain.configuration.settings import Settings
+from domain.events import epochs
+from domain.events.cursors import Cursor
+from domain.postgres import engines
 from worker import supervisor
 
 
@@ -22,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = _safe_settings()
     except ValueError as error:
-        return failures.tell(failures.of_settings(error) if isinstance(error, ValidationError) else str(error))
+        return start_failures.tell(
+            start_failures.of_settings(error) if isinstance(error, ValidationError) else str(error)
+        )
     return _run(options, settings)
 
 
@@ -32,12 +37,16 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             return _new_epoch(settings)
         return supervisor.run(settings, ready_file=options.ready_file)
     except supervisor.SchemaOutdated:
-        where = failures.address(settings)
-        return failures.tell(f"the schema of {where} is older than this worker needs: run `python -m domain migrate`")
+        where = start_failures.address(settings)
+        return start_failures.tell(
+            f"the schema of {where} is older than this worker needs: run `python -m domain migrate`"
+        )
     except SQLAlchemyError as error:
-        return failures.tell(f"cannot use {failures.address(settings)}: {failures.of_database(error)}")
+        return start_failures.tell(
+            f"cannot use {start_failures.address(settings)}: {start_failures.of_database(error)}"
+        )
     except OSError as error:
-        return failures.tell(
+        return start_failures.tell(
             f"cannot listen on {settings.worker_host}:{settings.worker_port}: {error.strerror or error}"
         )
 
@@ -46,7 +55,7 @@ def _safe_settings() -> Settings:
     """Raises ValueError. Keys that will not do are told once, here, and not by every process that dies of them."""
     settings = Settings()
     log.configure(level=settings.log_level, style=settings.log_format)
-    safeguards.require(settings)
+    start_checks.require(settings)
     try:
         sealing.load(text=settings.secret_keys, file=settings.secret_keys_file)
     except OSError as error:
@@ -55,7 +64,7 @@ def _safe_settings() -> Settings:
 
 
 def _new_epoch(settings: Settings) -> int:
-    engine = db.engine(settings.database_url, pool_size=1, name="botfarm-new-epoch")
+    engine = engines.engine(settings.database_url, pool_size=1, name="botfarm-new-epoch")
     supervisor.require_schema(engine)
     with engine.begin() as conn:
         # A restored copy may have been recognised by this: then the epoch is raised already.

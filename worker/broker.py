@@ -14,8 +14,9 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from domain import db, sealing
-from domain.settings import Settings
+from domain import sealing
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from domain.webhooks import Claim
 from worker.deliveries import Deliverer
 from worker.duties import PATIENCE_SECONDS, open_duties
@@ -71,7 +72,9 @@ duties = open_duties(
     events_keep_count=settings.events_keep_count,
 )
 deliverer = Deliverer(
-    engine=db.engine(settings.database_url, pool_size=8, patience_seconds=PATIENCE_SECONDS, name="botfarm-webhooks"),
+    engine=engines.engine(
+        settings.database_url, pool_size=8, patience_seconds=PATIENCE_SECONDS, name="botfarm-webhooks"
+    ),
     ring=sealing.load(text=settings.secret_keys, file=settings.secret_keys_file),
     outbound=Outbound(allowed=settings.webhook_allow_networks),
 )

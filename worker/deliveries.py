@@ -12,9 +12,10 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from domain import db, log, webhooks
+from domain import log, webhooks
 from domain.errors import CursorTooOld, SealBroken
-from domain.events import Event
+from domain.events.feed import Event
+from domain.postgres import engines
 from domain.sealing import KeyRing
 from domain.webhooks import Outcome, Run
 from worker import metrics, signatures
@@ -88,7 +89,7 @@ class Deliverer:
             elif (sender := Sender.start(self, webhook_id, claim)) is not None:
                 sender.send_all()
         except SQLAlchemyError as error:
-            if not db.unavailable(error):
+            if not engines.unavailable(error):
                 raise
             log_.warning("webhook_run_broken_off", webhook_id=str(webhook_id), error=type(error).__name__)
 

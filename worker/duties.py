@@ -10,8 +10,10 @@ from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from domain import db, epochs, heartbeats, locks, log, partitions, requests, webhooks
+from domain import heartbeats, locks, log, requests, webhooks
 from domain.cache import Cache
+from domain.events import epochs, partitions
+from domain.postgres import engines
 from worker import metrics, sightings
 from worker.relay import Relay
 from worker.stream import Stream
@@ -122,7 +124,7 @@ def open_duties(
 ) -> Duties:
     stream = Stream(redis_url, prefix=redis_prefix)
     cache = Cache(redis_url, prefix=redis_prefix)
-    engine = functools.partial(db.engine, database_url, patience_seconds=PATIENCE_SECONDS, prepare=True)
+    engine = functools.partial(engines.engine, database_url, patience_seconds=PATIENCE_SECONDS, prepare=True)
     relay = Relay(
         engine(pool_size=2, name="botfarm-relay", pre_ping=False),
         stream,

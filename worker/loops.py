@@ -9,7 +9,8 @@ import dramatiq
 from dramatiq.middleware import Middleware
 from redis.exceptions import RedisError
 
-from domain import db, log
+from domain import log
+from domain.postgres import engines
 from worker import metrics
 from worker.duties import Duties
 from worker.pacing import Pace
@@ -96,7 +97,7 @@ class Loop:
         return max(0.0, min(self._due, self._beat_due) - time.monotonic())
 
     def _failed(self, error: Exception) -> float:
-        expected = db.unavailable(error) or isinstance(error, RedisError)
+        expected = engines.unavailable(error) or isinstance(error, RedisError)
         text = str(error).strip().split("\n")[0]
         log_.warning("loop_failed", loop=self.name, error=type(error).__name__, text=text, exc_info=not expected)
         metrics.LOOP_FAILURES.labels(self.name).inc()

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpcore
 from httpcore import ConnectError, ConnectTimeout, ReadTimeout, TimeoutException, WriteError, WriteTimeout
 
-from domain.addresses import Network, permitted
+from domain.webhooks.addresses import Network, permitted
 
 TIMEOUT_SECONDS = 15.0
 KEEP_ALIVE_SECONDS = 3.0  # shorter than servers usually keep theirs: a request must not run into a closing connection

@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine
 
-from domain import epochs, heartbeats, locks, outbox, webhooks
+from domain import heartbeats, locks, webhooks
+from domain.events import epochs, outbox
 
 EVERY_SECONDS = 1.0
 STALE_SECONDS = 3.5  # a probe that has said nothing for so long hangs

@@ -10,7 +10,8 @@ from types import FrameType
 
 import dramatiq
 
-from domain import garbage, lifeline, log
+from domain import log
+from domain.processes import gc_tuning, parent_watch
 from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
 from worker.deliveries import Tip
 from worker.loops import Loops
@@ -38,12 +39,12 @@ class Signals:
 
 
 def main(lifeline_fileno: int) -> int:
-    lifeline.hold(lifeline_fileno)
+    parent_watch.hold(lifeline_fileno)
     signals = Signals()
     from worker import actors, broker  # noqa: F401, PLC0415  -- reads the settings, and declares the actors
 
     log.configure(level=broker.settings.log_level, style=broker.settings.log_format)
-    garbage.settle()
+    gc_tuning.settle()
     return run(broker.broker, loops=broker.loops, signals=signals, tip=broker.deliverer.tip)
 
 

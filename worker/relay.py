@@ -33,10 +33,11 @@ from psycopg2.errors import CheckViolation
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from domain import epochs, events, log, outbox, partitions
-from domain.cursors import Cursor
-from domain.epochs import Look, State
-from domain.events import Event
+from domain import log
+from domain.events import epochs, feed, outbox, partitions
+from domain.events.cursors import Cursor
+from domain.events.epochs import Look, State
+from domain.events.feed import Event
 from worker import metrics
 from worker.stream import START, End, Stream, Tail
 
@@ -177,7 +178,7 @@ class Relay:
         """
         with self._engine.begin() as conn:
             first_kept = epochs.read(conn).published_seq - self._keep_count + 1
-            before = events.at(conn, seq=first_kept)
+            before = feed.at(conn, seq=first_kept)
         return self._stream.trim(before=before) if first_kept > 1 else 0
 
     def close(self) -> None:
@@ -258,8 +259,8 @@ class Relay:
         if after == Cursor(state.epoch, state.last_seq):
             return ()  # the usual answer of an idle farm, without a query
         behind = state.last_seq - self._keep_count
-        start = max(after, events.at(conn, seq=behind)) if after.seq < behind else after
-        return events.following(conn, after=start, limit=BATCH)
+        start = max(after, feed.at(conn, seq=behind)) if after.seq < behind else after
+        return feed.following(conn, after=start, limit=BATCH)
 
 
 def _watermark(look: Look) -> Cursor:
@@ -269,12 +270,12 @@ def _watermark(look: Look) -> Cursor:
 
 def _ours(conn: Connection, tail: Tail) -> bool:
     """Whether the entry tells the event that this database knows under its number."""
-    known = events.find(conn, seq=tail.cursor.seq)
+    known = feed.find(conn, seq=tail.cursor.seq)
     if known is not None:
         return (known.cursor, known.event_id) == (tail.cursor, tail.event_id)
     # What retention has dropped cannot be compared; what was never numbered is another history.
-    oldest = events.oldest_seq(conn)
-    return oldest is not None and tail.cursor.seq < oldest and tail.cursor == events.at(conn, seq=tail.cursor.seq)
+    oldest = feed.oldest_seq(conn)
+    return oldest is not None and tail.cursor.seq < oldest and tail.cursor == feed.at(conn, seq=tail.cursor.seq)
 
 
 def _count(batch: Batch) -> None:

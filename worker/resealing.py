@@ -9,9 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Column, Engine
 
-from domain import log, resealing
-from domain.resealing import AT_ONCE, SEALED, Found
-from domain.sealing import KeyRing
+from domain import log
+from domain.sealing import KeyRing, rotation
+from domain.sealing.rotation import AT_ONCE, SEALED, Found
 from worker import metrics
 
 LOOK_ROWS = 1_000
@@ -65,7 +65,7 @@ class Resealing:
     def _turn(self) -> None:
         column = self._pass.columns[0]
         with self._engine.begin() as conn:
-            found = resealing.look(conn, column=column, after=self._pass.after, limit=LOOK_ROWS)
+            found = rotation.look(conn, column=column, after=self._pass.after, limit=LOOK_ROWS)
         self._pass.rows.update((column.table.name, self._named(row)) for row in found if row.key_id is not None)
         if self._first is not None:
             self._reseal([row for row in found if row.key_id not in (None, self._first)])
@@ -81,7 +81,7 @@ class Resealing:
         for begin in range(0, len(older), AT_ONCE):
             some = older[begin : begin + AT_ONCE]
             with self._engine.begin() as conn:
-                done = resealing.reseal(conn, column=column, ids=[row.id for row in some], ring=self._ring)
+                done = rotation.reseal(conn, column=column, ids=[row.id for row in some], ring=self._ring)
             keys = {row.id: self._named(row) for row in some}
             self._pass.rows.subtract((column.table.name, keys[row_id]) for row_id in done.ids)
             self._pass.rows[column.table.name, str(self._first)] += len(done.ids)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from domain import epochs, webhooks
+from domain import webhooks
+from domain.events import epochs
 from domain.webhooks import Claim, Stretch
 from worker.deliveries import Tip
 

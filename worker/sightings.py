@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.cache import LIFE_SECONDS, Cache, Entry
-from domain.events import Event
+from domain.events.feed import Event
 
 HELD = frozenset({"botfarm.lock.acquired.v1", "botfarm.lock.renewed.v1"})
 FREE = frozenset({"botfarm.lock.released.v1", "botfarm.lock.expired.v1", "botfarm.user.created.v1"})

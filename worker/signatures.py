@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
-from domain import events
-from domain.events import Event
+from domain.events import feed
+from domain.events.feed import Event
 
 MEDIA_TYPE = "application/cloudevents+json"
 
 
 def body(event: Event) -> str:
-    return events.as_json(event)
+    return feed.as_json(event)
 
 
 def headers(event: Event, *, content: str, secrets: Sequence[str], moment: datetime) -> Mapping[str, str]:

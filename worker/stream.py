@@ -15,10 +15,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from domain import events
-from domain.cursors import Cursor
 from domain.errors import CursorMalformed
-from domain.events import Event
+from domain.events import feed
+from domain.events.cursors import Cursor
+from domain.events.feed import Event
 
 TIMEOUT_SECONDS = 2.0
 FIELD = b"e"
@@ -193,7 +193,7 @@ class Stream:
 
 def payload(event: Event) -> str:
     """The event as the one field of its entry holds it."""
-    return events.as_json(event)
+    return feed.as_json(event)
 
 
 def _end(found: Sequence[Any]) -> End:

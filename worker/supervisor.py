@@ -10,9 +10,11 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 from sqlalchemy import Engine
 
-from domain import db, lifeline, log, schema
-from domain.children import Child, launch
-from domain.settings import Settings
+from domain import log
+from domain.configuration.settings import Settings
+from domain.postgres import engines, schema_version
+from domain.processes import parent_watch
+from domain.processes.children import Child, launch
 from worker import probes
 from worker.probes import PATIENCE_SECONDS, Probe
 from worker.process import Signals
@@ -51,7 +53,7 @@ class Supervisor:
         report = Report(processes=self._processes, postgres=self._postgres, redis=self._redis)
         self._port = Port(settings.worker_host, settings.worker_port, report=report, counters=counters)
         # Held for life: when it closes, however this process ends, the children end.
-        reading, self._lifeline = lifeline.make()
+        reading, self._lifeline = parent_watch.make()
         worker = functools.partial(launch, "worker.process", reading, counters=counters)
         self._children = [Child(program="worker", launch=worker) for _ in range(settings.worker_processes)]
         self._starts = 0
@@ -106,7 +108,9 @@ class Supervisor:
 
 
 def probe_engine(settings: Settings) -> Engine:
-    return db.engine(settings.database_url, pool_size=1, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker-probe")
+    return engines.engine(
+        settings.database_url, pool_size=1, patience_seconds=PATIENCE_SECONDS, name="botfarm-worker-probe"
+    )
 
 
 def require_schema(engine: Engine) -> None:
@@ -114,7 +118,7 @@ def require_schema(engine: Engine) -> None:
 
     def look() -> bool:
         with engine.connect() as conn:
-            return schema.is_current(conn)
+            return schema_version.is_current(conn)
 
-    if not db.retrying(look, seconds=WAIT_SECONDS):
+    if not engines.retrying(look, seconds=WAIT_SECONDS):
         raise SchemaOutdated

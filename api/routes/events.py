@@ -13,10 +13,10 @@ from api.inputs import EventsQuery, StreamQuery
 from api.paths import BASE
 from api.principals import Listener, Principal
 from api.services import Provided, Services
-from domain import events
-from domain.cursors import Cursor
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
-from domain.events import Filter
+from domain.events import feed
+from domain.events.cursors import Cursor
+from domain.events.feed import Filter
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
 FEED: responses.Responses = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}}
@@ -50,7 +50,7 @@ async def read(
         "X-Caught-Up": "true" if page.caught_up else "false",
         "Link": pages.link(request, after=page.looked),
     }
-    body = f"[{','.join(map(events.as_json, page.events))}]"
+    body = f"[{','.join(map(feed.as_json, page.events))}]"
     return Response(body, media_type=MEDIA_TYPE, headers=headers)
 
 
@@ -80,7 +80,7 @@ def _by(query: StreamQuery, caller: Principal) -> Filter:
     return replace(query.by, projects=caller.projects)
 
 
-async def _page(services: Services, query: EventsQuery, *, caller: Principal) -> events.Page:
+async def _page(services: Services, query: EventsQuery, *, caller: Principal) -> feed.Page:
     """The page, waiting for a first event as long as was asked for. Nothing is held open between two looks.
 
     A filtered look goes only so far: without a match and without time left the page is empty and not caught up.
@@ -88,7 +88,7 @@ async def _page(services: Services, query: EventsQuery, *, caller: Principal) ->
     deadline = time.monotonic() + query.wait_seconds
     after, by = query.after, _by(query, caller)
     while True:
-        page = await services.database.run(events.read, after=after, limit=query.limit, by=by)
+        page = await services.database.run(feed.read, after=after, limit=query.limit, by=by)
         left_seconds = deadline - time.monotonic()
         if page.events or left_seconds <= 0 or services.stopping.is_set():
             await services.identities.confirm(caller)

@@ -12,7 +12,7 @@ from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
 from api.paths import BASE
 from api.principals import Locker
 from api.services import Provided, Services
-from domain import clocks, locks
+from domain import locks
 from domain.errors import (
     LineFull,
     NoMatchingUser,
@@ -24,6 +24,7 @@ from domain.errors import (
     TooManyLocks,
 )
 from domain.locks import Release, Renew
+from domain.postgres import clocks
 from domain.requests import Ask
 
 router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])

@@ -14,7 +14,8 @@ from api.outputs import BatchOut, UserOut
 from api.paths import BASE
 from api.principals import Admin, Listener, Principal, Reader
 from api.services import Provided
-from domain import events, histories, user_changes, users
+from domain import users
+from domain import users as user_changes
 from domain.errors import (
     CursorMalformed,
     Forbidden,
@@ -25,9 +26,10 @@ from domain.errors import (
     UserLocked,
     UserNotFound,
 )
-from domain.events import Event
+from domain.events import feed, histories
+from domain.events.feed import Event
 from domain.snapshots import User
-from domain.user_changes import Change
+from domain.users import Change
 
 BATCH_MOST = 1_000
 ROWS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/UserIn"}}
@@ -162,7 +164,7 @@ async def history(
         holding = await services.database.run(histories.holding, user_id=user_id, at=query.at, projects=caller.projects)
         return [] if holding is None else [_told(holding)]
     found = await services.database.run(
-        events.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
+        feed.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
     )
     if len(found) == query.limit:
         response.headers["Link"] = pages.link(request, after=found[-1].cursor)
@@ -176,7 +178,7 @@ def _new(body: UserIn) -> users.NewUser:
 def _told(event: Event) -> dict[str, Any]:
     """A history also says who did it: the principal, as an extension attribute."""
     who = {} if event.principal is None else {"principal": event.principal}
-    return events.cloudevent(event) | who
+    return feed.cloudevent(event) | who
 
 
 def _checked(row: object, caller: Principal) -> UserIn | ValidationError | Forbidden:

@@ -21,7 +21,7 @@ from api.webhook_forms import (
     WebhooksQuery,
     host,
 )
-from domain import addresses, webhooks
+from domain import webhooks
 from domain.errors import (
     AddressForbidden,
     CursorMalformed,
@@ -33,7 +33,8 @@ from domain.errors import (
     TooManyWebhooks,
     WebhookNotFound,
 )
-from domain.events import Filter
+from domain.events.feed import Filter
+from domain.webhooks import addresses
 
 DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 

@@ -34,7 +34,7 @@ D. Cheriton, "Leases" (SOSP 1989).
 
 from domain.locks.acquiring import Acquire, Grant, acquire
 from domain.locks.expiring import expire, lapsed
-from domain.locks.owning import living, owned
+from domain.locks.finding import living, owned
 from domain.locks.releasing import Release, Released, release
 from domain.locks.renewing import Renew, Renewal, renew
 

@@ -9,10 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import fetching, lines, snapshots
+from domain import snapshots
 from domain.errors import CoolingDown, LineAhead, LockHeld, Refusal, UserQuarantined
-from domain.fetching import Row
-from domain.locks import steps
+from domain.locks import reservations, sql_steps
+from domain.postgres import raw_rows
+from domain.postgres.raw_rows import Row
 from domain.snapshots import User
 
 
@@ -55,30 +56,30 @@ WITH RECURSIVE req AS MATERIALIZED (
         %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[],
         %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
-), {steps.LOCKED}, {steps.CLOCK}, {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS},
+), {sql_steps.LOCKED}, {sql_steps.CLOCK}, {reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
-            WHEN {steps.INVISIBLE} THEN 'user-not-found'
-            WHEN {steps.OWN_LEASE} AND {steps.LIVE} THEN 'again'
-            WHEN {steps.OWN_LEASE} OR {steps.LAST_LEASE} THEN 'lease-lost'
-            WHEN {steps.LIVE} THEN 'lock-held'
+            WHEN {sql_steps.INVISIBLE} THEN 'user-not-found'
+            WHEN {sql_steps.OWN_LEASE} AND {sql_steps.LIVE} THEN 'again'
+            WHEN {sql_steps.OWN_LEASE} OR {sql_steps.LAST_LEASE} THEN 'lease-lost'
+            WHEN {sql_steps.LIVE} THEN 'lock-held'
             WHEN l.status <> 'active' THEN 'user-quarantined'
             WHEN l.available_at > c.now THEN 'cooling-down'
-            WHEN {lines.kept("l")} THEN 'line-ahead'
+            WHEN {reservations.kept("l")} THEN 'line-ahead'
             ELSE 'granted'
-        END AS decision, {steps.LOSS}
+        END AS decision, {sql_steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(wins="decision = 'granted'")}, winner AS MATERIALIZED (
+), {sql_steps.verdict(wins="decision = 'granted'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
-), {steps.GRANTED}, settled AS (
+), {sql_steps.GRANTED}, settled AS (
     SELECT v.*, CASE
         WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
         WHEN g.lease_id = v.lease_id AND g.lock_principal = v.principal THEN 'again'
         ELSE 'lock-held' END AS outcome
     FROM verdict v LEFT JOIN granted g ON g.id = v.id
-), {steps.after("granted")}
-{steps.answer(verdict="settled")}
+), {sql_steps.after("granted")}
+{sql_steps.answer(verdict="settled")}
 """
 
 
@@ -91,7 +92,7 @@ def acquire(conn: Connection, requests: Sequence[Acquire]) -> list[Grant | Refus
     Refusals: UserNotFound; LeaseLost when this lease was granted before and is over; LockHeld; UserQuarantined;
     CoolingDown; LineAhead when the user is free but somebody waits in line for it.
     """
-    rows = fetching.rows(conn, ACQUIRE, _parameters(requests))
+    rows = raw_rows.rows(conn, ACQUIRE, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
@@ -104,7 +105,7 @@ def _parameters(requests: Sequence[Acquire]) -> dict[str, Any]:
         "metadata": [json.dumps(dict(r.metadata)) if r.metadata else "{}" for r in requests],
         "ttls": [r.ttl.total_seconds() for r in requests],
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
-        "projects": [steps.projects_array(r.projects) for r in requests],
+        "projects": [sql_steps.projects_array(r.projects) for r in requests],
         "traceparents": [r.traceparent for r in requests],
     }
 
@@ -125,7 +126,7 @@ def _outcome(row: Row, request: Acquire) -> Grant | Refusal:
         case "line-ahead":
             return LineAhead(request.user_id)
         case _:
-            return steps.common_refusal(row, request.user_id)
+            return sql_steps.common_refusal(row, request.user_id)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain.locks import steps
-from domain.outbox import lock_data
+from domain.events.outbox import lock_data
+from domain.locks import sql_steps
 
 EXPIRE = text(f"""
 WITH locked AS MATERIALIZED (
@@ -13,12 +13,12 @@ WITH locked AS MATERIALIZED (
     WHERE u.locktime IS NOT NULL AND u.lock_expires_at <= (SELECT clock_timestamp())
         AND (CAST(:user_id AS uuid) IS NULL OR u.id = :user_id)
     ORDER BY u.lock_expires_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
-), {steps.CLOCK},
+), {sql_steps.CLOCK},
 lapsed AS MATERIALIZED (
-    SELECT l.*, c.now FROM locked l CROSS JOIN clock c WHERE NOT {steps.LIVE}
+    SELECT l.*, c.now FROM locked l CROSS JOIN clock c WHERE NOT {sql_steps.LIVE}
 ), freed AS (
     UPDATE users u SET
-        {steps.FREE}, {steps.REMEMBER_LEASE},
+        {sql_steps.FREE}, {sql_steps.REMEMBER_LEASE},
         last_lease_ended_at = o.lock_expires_at,
         last_lease_reason = 'expired',
         last_lease_note = NULL,
@@ -26,7 +26,7 @@ lapsed AS MATERIALIZED (
     FROM lapsed o WHERE u.id = o.id
     RETURNING u.id, u.lock_version
 ), noted AS (
-    {steps.INTO_OUTBOX}
+    {sql_steps.INTO_OUTBOX}
     SELECT o.id, g.lock_version, 'botfarm.lock.expired.v1', {lock_data("o")}, o.now, o.lease_id, o.lock_principal,
         NULL
     FROM freed g JOIN lapsed o ON o.id = g.id ORDER BY o.id

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import fetching, snapshots
+from domain import snapshots
 from domain.errors import NotLockHolder, Refusal
-from domain.fetching import Row
-from domain.locks import steps
-from domain.outbox import lock_data
+from domain.events.outbox import lock_data
+from domain.locks import sql_steps
+from domain.postgres import raw_rows
+from domain.postgres.raw_rows import Row
 from domain.snapshots import User
 
 
@@ -55,25 +56,25 @@ WITH req AS MATERIALIZED (
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(holders)s::text[], %(principals)s::text[], %(reasons)s::text[],
         %(notes)s::text[], %(projects)s::text[], %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, ended_by, reason, note, projects, traceparent, n)
-), {steps.LOCKED}, {steps.CLOCK},
+), {sql_steps.LOCKED}, {sql_steps.CLOCK},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
-            WHEN {steps.INVISIBLE} THEN 'user-not-found'
+            WHEN {sql_steps.INVISIBLE} THEN 'user-not-found'
             WHEN r.lease_id IS NOT NULL THEN CASE
-                WHEN {steps.OWN_LEASE} AND {steps.LIVE} THEN 'released'
-                WHEN {steps.LAST_LEASE} AND l.last_lease_reason = 'released' THEN 'already'
+                WHEN {sql_steps.OWN_LEASE} AND {sql_steps.LIVE} THEN 'released'
+                WHEN {sql_steps.LAST_LEASE} AND l.last_lease_reason = 'released' THEN 'already'
                 ELSE 'lease-lost' END
-            WHEN NOT coalesce({steps.LIVE}, false) THEN 'already'
+            WHEN NOT coalesce({sql_steps.LIVE}, false) THEN 'already'
             WHEN r.reason = 'forced' OR l.lock_principal = r.principal THEN 'released'
             ELSE 'not-lock-holder'
-        END AS decision, {steps.LOSS}
+        END AS decision, {sql_steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(wins="decision = 'released'")}, winner AS MATERIALIZED (
+), {sql_steps.verdict(wins="decision = 'released'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
 ), freed AS (
     UPDATE users u SET
-        {steps.FREE}, {steps.REMEMBER_LEASE},
+        {sql_steps.FREE}, {sql_steps.REMEMBER_LEASE},
         last_lease_ended_at = w.now,
         last_lease_reason = CASE w.reason WHEN 'holder' THEN 'released' ELSE w.reason END,
         last_lease_note = w.note,
@@ -83,7 +84,7 @@ judged AS MATERIALIZED (
     WHERE u.id = w.id
     RETURNING u.*, w.n, w.now, w.reason, w.note, w.ended_by, w.traceparent
 ), noted AS (
-    {steps.INTO_OUTBOX}
+    {sql_steps.INTO_OUTBOX}
     SELECT o.id, g.lock_version, 'botfarm.lock.released.v1',
         {lock_data("o", reason="g.reason", note="g.note")},
         g.now, o.lease_id, g.ended_by, g.traceparent
@@ -100,8 +101,8 @@ judged AS MATERIALIZED (
         CASE WHEN v.decision = 'released' THEN g.note ELSE v.lost_note END AS lost_note,
         CASE WHEN v.decision <> 'released' THEN v.present_owner END AS present_owner
     FROM verdict v LEFT JOIN freed g ON g.id = v.id
-), {steps.after("freed")}
-{steps.answer(verdict="settled")}
+), {sql_steps.after("freed")}
+{sql_steps.answer(verdict="settled")}
 """
 
 
@@ -113,7 +114,7 @@ def release(conn: Connection, requests: Sequence[Release]) -> list[Released | Re
     Refusals: UserNotFound; LeaseLost for a lease that ended otherwise than by its holder; NotLockHolder for a bare
     release of somebody else's lock.
     """
-    rows = fetching.rows(conn, RELEASE, _parameters(requests))
+    rows = raw_rows.rows(conn, RELEASE, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
@@ -125,7 +126,7 @@ def _parameters(requests: Sequence[Release]) -> dict[str, Any]:
         "principals": [r.principal for r in requests],
         "reasons": [r.reason for r in requests],
         "notes": [r.note for r in requests],
-        "projects": [steps.projects_array(r.projects) for r in requests],
+        "projects": [sql_steps.projects_array(r.projects) for r in requests],
         "traceparents": [r.traceparent for r in requests],
     }
 
@@ -137,4 +138,4 @@ def _outcome(row: Row, request: Release) -> Released | Refusal:
         case "not-lock-holder":
             return NotLockHolder(request.user_id, row.present_owner)
         case _:
-            return steps.common_refusal(row, request.user_id)
+            return sql_steps.common_refusal(row, request.user_id)

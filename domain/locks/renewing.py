@@ -8,11 +8,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import fetching, snapshots
+from domain import snapshots
 from domain.errors import LifetimeExceeded, Refusal
-from domain.fetching import Row
-from domain.locks import steps
-from domain.outbox import lock_data
+from domain.events.outbox import lock_data
+from domain.locks import sql_steps
+from domain.postgres import raw_rows
+from domain.postgres.raw_rows import Row
 from domain.snapshots import User
 
 
@@ -47,18 +48,18 @@ WITH req AS MATERIALIZED (
         %(user_ids)s::uuid[], %(lease_ids)s::uuid[], %(principals)s::text[], %(ttls)s::float8[],
         %(cooldowns)s::float8[], %(lifetimes)s::float8[], %(projects)s::text[], %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, ttl, cooldown, lifetime_max, projects, traceparent, n)
-), {steps.LOCKED}, {steps.CLOCK},
+), {sql_steps.LOCKED}, {sql_steps.CLOCK},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
-            WHEN {steps.INVISIBLE} THEN 'user-not-found'
-            WHEN NOT coalesce({steps.OWN_LEASE} AND {steps.LIVE}, false) THEN 'lease-lost'
+            WHEN {sql_steps.INVISIBLE} THEN 'user-not-found'
+            WHEN NOT coalesce({sql_steps.OWN_LEASE} AND {sql_steps.LIVE}, false) THEN 'lease-lost'
             WHEN c.now + make_interval(secs => r.ttl) > l.locktime + make_interval(secs => r.lifetime_max)
                 THEN 'lifetime-exceeded'
             ELSE 'renewed'
-        END AS outcome, {steps.LOSS}
+        END AS outcome, {sql_steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
-), {steps.verdict(wins="outcome = 'renewed'")}, winner AS MATERIALIZED (
+), {sql_steps.verdict(wins="outcome = 'renewed'")}, winner AS MATERIALIZED (
     SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n DESC
 ), renewed AS (
     UPDATE users u SET
@@ -69,12 +70,12 @@ judged AS MATERIALIZED (
     WHERE u.id = w.id
     RETURNING u.*, w.now, w.traceparent
 ), noted AS (
-    {steps.INTO_OUTBOX}
+    {sql_steps.INTO_OUTBOX}
     SELECT g.id, g.lock_version, 'botfarm.lock.renewed.v1', {lock_data("g")}, g.now, g.lease_id, g.lock_principal,
         g.traceparent
     FROM renewed g ORDER BY g.id
-), {steps.after("renewed")}
-{steps.answer()}
+), {sql_steps.after("renewed")}
+{sql_steps.answer()}
 """
 
 
@@ -85,7 +86,7 @@ def renew(conn: Connection, requests: Sequence[Renew]) -> list[Renewal | Refusal
 
     Refusals: UserNotFound; LeaseLost with when and why; LifetimeExceeded.
     """
-    rows = fetching.rows(conn, RENEW, _parameters(requests))
+    rows = raw_rows.rows(conn, RENEW, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 
@@ -97,7 +98,7 @@ def _parameters(requests: Sequence[Renew]) -> dict[str, Any]:
         "ttls": [r.ttl.total_seconds() for r in requests],
         "cooldowns": [r.cooldown.total_seconds() for r in requests],
         "lifetimes": [None if r.lifetime_max is None else r.lifetime_max.total_seconds() for r in requests],
-        "projects": [steps.projects_array(r.projects) for r in requests],
+        "projects": [sql_steps.projects_array(r.projects) for r in requests],
         "traceparents": [r.traceparent for r in requests],
     }
 
@@ -108,4 +109,4 @@ def _outcome(row: Row, request: Renew) -> Renewal | Refusal:
     if row.outcome == "lifetime-exceeded":
         assert request.lifetime_max is not None, "the statement found a bound to exceed"
         return LifetimeExceeded(request.user_id, row.lock_expires_at, request.lifetime_max.total_seconds())
-    return steps.common_refusal(row, request.user_id)
+    return sql_steps.common_refusal(row, request.user_id)

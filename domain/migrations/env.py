@@ -3,8 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from domain import db
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from domain.tables import metadata
 
 ONE_MIGRATOR = 7_301_960  # any number, the same for all: several replicas may start at once
@@ -27,5 +27,5 @@ def run(connection: Connection) -> None:
 if (handed := context.config.attributes.get("connection")) is not None:
     run(handed)
 else:
-    with db.engine(Settings().database_url, patience_seconds=None).connect() as opened:
+    with engines.engine(Settings().database_url, patience_seconds=None).connect() as opened:
         run(opened)

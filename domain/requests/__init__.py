@@ -22,8 +22,11 @@ neither blocks others nor is granted.
 Source: the lease queue of Boskos and the measured prototype recorded in `docs/decisions/0004-the-waiting-line.md`.
 """
 
-from domain.requests.asking import Ask, Granted, Place
-from domain.requests.attending import (
+from domain.requests.dispatching import Pass, busy, dispatch
+from domain.requests.ending import Cancelled, Undo, cancel, undo
+from domain.requests.explaining import Holder, Queued, Viewer, explain, find
+from domain.requests.granting import Handover
+from domain.requests.queueing import (
     Claim,
     Detach,
     Enqueue,
@@ -37,12 +40,9 @@ from domain.requests.attending import (
     settled,
     step_away,
 )
-from domain.requests.dispatching import Pass, busy, dispatch
-from domain.requests.ending import Cancelled, Undo, cancel, undo
-from domain.requests.granting import Handover
+from domain.requests.records import Ask, Granted, Place
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take
-from domain.requests.views import Holder, Queued, Viewer, explain, find
 
 __all__ = [
     "Ask",

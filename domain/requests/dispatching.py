@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from domain import lines, quotas
+from domain.locks import quotas, reservations
 from domain.requests.granting import Gift, Handover, grant
 
 FREE_MOST = 1_000  # more free users than that are not listed once for all, but looked up for each selector
@@ -27,7 +27,7 @@ SELECT w.id, w.request_id, w.principal, w.limited, w.user_id AS single, w.count 
 FROM totals t LEFT JOIN (
     SELECT q.*, p.ids FROM pools p CROSS JOIN LATERAL (
         SELECT q.id, q.request_id, q.principal, q.limited, q.user_id, q.count, q.priority FROM lock_requests q
-        WHERE {lines.WAITING} AND q.selector = p.selector AND {lines.ATTENDED}
+        WHERE {reservations.WAITING} AND q.selector = p.selector AND {reservations.ATTENDED}
         ORDER BY q.priority DESC, q.id LIMIT cardinality(p.ids)
     ) q
 ) w ON true ORDER BY w.priority DESC, w.id
@@ -35,16 +35,16 @@ FROM totals t LEFT JOIN (
 _TOTALS = """(SELECT extract(epoch FROM min(u.available_at) - clock_timestamp()) FROM users u
         WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()))::float8 AS next_seconds,
     EXISTS (SELECT FROM lock_requests q WHERE q.granted_at IS NULL) AS waiting"""
-_LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
+_LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
 
 # All free users once, matched with each selector: best where few are free.
 NARROW = text(f"""
 WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
     SELECT u.id, u.project_id, u.env, u.domain, u.labels, u.available_at FROM users u
-    WHERE {lines.FREE} ORDER BY u.available_at LIMIT {FREE_MOST}
+    WHERE {reservations.FREE} ORDER BY u.available_at LIMIT {FREE_MOST}
 ), pools AS MATERIALIZED (
     SELECT h.selector, (array_agg(f.id ORDER BY f.available_at))[1:{LIST_MOST}] AS ids
-    FROM heads h JOIN free f ON {lines.matches("f", "h")} GROUP BY h.selector
+    FROM heads h JOIN free f ON {reservations.matches("f", "h")} GROUP BY h.selector
 ), totals AS (SELECT (SELECT count(*) FROM free) AS free, {_TOTALS})
 {_CANDIDATE_ROWS}
 """)
@@ -54,7 +54,7 @@ WIDE = text(f"""
 WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
     SELECT h.selector, f.ids FROM heads h CROSS JOIN LATERAL (
         SELECT array_agg(c.id) AS ids FROM (
-            SELECT u.id FROM users u WHERE {lines.FREE} AND {lines.matches("u", "h")}
+            SELECT u.id FROM users u WHERE {reservations.FREE} AND {reservations.matches("u", "h")}
             ORDER BY u.available_at LIMIT {LIST_MOST}
         ) c
     ) f WHERE f.ids IS NOT NULL

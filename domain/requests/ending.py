@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Row, text
 from domain import locks
 from domain.errors import NotLockHolder, Refusal, RequestEnded, RequestNotFound, UserNotFound
 from domain.locks import Release, Released
-from domain.requests import asking, taking
-from domain.requests.asking import Key
-from domain.requests.views import VISIBLE, Viewer
+from domain.requests import records, taking
+from domain.requests.explaining import VISIBLE, Viewer
+from domain.requests.records import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def cancel(
     released = [outcome for outcome in outcomes if isinstance(outcome, Released) and outcome.released]
     if not released:
         raise _too_late(outcomes, request_id=request_id, own=own)
-    asking.claim(conn, [row.id])  # or it would be undone, or put back in line, as a grant that nobody fetched
+    records.claim(conn, [row.id])  # or it would be undone, or put back in line, as a grant that nobody fetched
     return Cancelled(key, released)
 
 
@@ -128,7 +128,7 @@ def undo(conn: Connection, undos: Sequence[Undo]) -> list[bool | Refusal]:
     Refusals: RequestNotFound, also for a grant that was claimed or is another than the one to be undone.
     """
     unique = sorted({each.key: each for each in undos}.values(), key=lambda each: each.key)
-    asking.look_up(conn, [each.key for each in unique])  # the rows are locked in one order, whoever undoes
+    records.look_up(conn, [each.key for each in unique])  # the rows are locked in one order, whoever undoes
     rows = conn.execute(REMOVE, _parameters(unique)).all()
     release_leases(conn, [row for row in rows if row.granted])
     removed = {(row.principal, row.request_id): bool(row.granted) for row in rows}

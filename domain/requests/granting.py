@@ -6,10 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from domain import fetching, lines, snapshots
-from domain.fetching import Row
-from domain.locks import Grant, steps
-from domain.requests.asking import Granted, Key, lease_id
+from domain import snapshots
+from domain.locks import Grant, reservations, sql_steps
+from domain.postgres import raw_rows
+from domain.postgres.raw_rows import Row
+from domain.requests.records import Granted, Key, lease_id
 from domain.snapshots import USER_COLUMNS
 
 KEPT_FOR_REPEATS_SECONDS = 86_400  # after its last lease a request may be repeated for so long
@@ -45,7 +46,7 @@ WITH gifts AS MATERIALIZED (
         WITH ORDINALITY AS g (request, user_id, lease_id, n)
 ), asked AS MATERIALIZED (
     SELECT q.* FROM lock_requests q
-    WHERE q.id IN (SELECT request FROM gifts) AND {lines.WAITING} AND (q.home IS NULL) = %(direct)s
+    WHERE q.id IN (SELECT request FROM gifts) AND {reservations.WAITING} AND (q.home IS NULL) = %(direct)s
     FOR UPDATE SKIP LOCKED
 ), locked AS MATERIALIZED (
     SELECT u.* FROM users u WHERE u.id IN (SELECT user_id FROM gifts) ORDER BY u.id FOR NO KEY UPDATE SKIP LOCKED
@@ -54,13 +55,13 @@ WITH gifts AS MATERIALIZED (
 ), served AS MATERIALIZED (
     SELECT g.request FROM gifts g JOIN asked a ON a.id = g.request CROSS JOIN clock c
         LEFT JOIN locked l ON l.id = g.user_id AND l.status = 'active' AND l.available_at <= c.now
-            AND {lines.matches("l", "a")}
+            AND {reservations.matches("l", "a")}
     GROUP BY g.request HAVING count(l.id) = count(*)
 ), winner AS MATERIALIZED (
     SELECT g.n, g.request, g.user_id AS id, g.lease_id, a.owner, a.principal, a.metadata, a.ttl, a.cooldown,
         a.traceparent, c.now
     FROM gifts g JOIN served s ON s.request = g.request JOIN asked a ON a.id = g.request CROSS JOIN clock c
-), {steps.GRANTED}, closed AS (
+), {sql_steps.GRANTED}, closed AS (
     UPDATE lock_requests q SET granted_at = w.now, users = w.users, leases = w.leases,
         confirmed_at = CASE WHEN q.home IS NOT DISTINCT FROM CAST(%(home)s AS uuid) THEN w.now END,
         keep_until = w.now + make_interval(secs => q.ttl + {KEPT_FOR_REPEATS_SECONDS})
@@ -92,7 +93,7 @@ def grant(conn: Connection, gifts: Sequence[Gift], *, home: UUID | None, direct:
         "direct": direct,
     }
     served: dict[int, list[Row]] = {}
-    for row in fetching.rows(conn, GRANT, parameters):
+    for row in raw_rows.rows(conn, GRANT, parameters):
         served.setdefault(row.request, []).append(row)
     return [_handover(rows) for rows in served.values()]
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, text
 
-from domain import lines
+from domain.locks import reservations
 from domain.requests import ending
 from domain.requests.granting import KEPT_FOR_REPEATS_SECONDS
 
@@ -26,28 +26,28 @@ SELECT principal, users, leases FROM due
 """)
 # SKIP LOCKED: sweeps and calls that ask again meet on many rows at once, each in an order of its own.
 ORPHANS = text(f"""
-WITH {lines.ALIVE}, orphans AS MATERIALIZED (
+WITH {reservations.ALIVE}, orphans AS MATERIALIZED (
     SELECT q.id FROM lock_requests q
-    WHERE {lines.WAITING} AND q.home IS NOT NULL AND q.home NOT IN (SELECT id FROM alive) FOR UPDATE SKIP LOCKED
+    WHERE {reservations.WAITING} AND q.home IS NOT NULL AND q.home NOT IN (SELECT id FROM alive) FOR UPDATE SKIP LOCKED
 )
 UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp() FROM orphans o WHERE q.id = o.id
 """)
 STALE = text(f"""
 DELETE FROM lock_requests q
-WHERE {lines.WAITING} AND q.home IS NULL
-    AND q.seen_at < (SELECT clock_timestamp()) - make_interval(secs => {lines.KEPT_SECONDS})
+WHERE {reservations.WAITING} AND q.home IS NULL
+    AND q.seen_at < (SELECT clock_timestamp()) - make_interval(secs => {reservations.KEPT_SECONDS})
 """)
 SATISFIABLE = text(f"""
 WITH wishes AS MATERIALIZED (
-    SELECT DISTINCT ON (q.selector, q.count) q.* FROM lock_requests q WHERE {lines.WAITING}
+    SELECT DISTINCT ON (q.selector, q.count) q.* FROM lock_requests q WHERE {reservations.WAITING}
 ), judged AS MATERIALIZED (
     SELECT w.selector, w.count, w.count <= (
         SELECT count(*) FROM (
-            SELECT FROM users u WHERE u.status = 'active' AND {lines.matches("u", "w")} LIMIT w.count) m
+            SELECT FROM users u WHERE u.status = 'active' AND {reservations.matches("u", "w")} LIMIT w.count) m
     ) AS satisfiable FROM wishes w
 )
 UPDATE lock_requests q SET satisfiable = j.satisfiable FROM judged j
-WHERE {lines.WAITING} AND q.selector = j.selector AND q.count = j.count AND q.satisfiable <> j.satisfiable
+WHERE {reservations.WAITING} AND q.selector = j.selector AND q.count = j.count AND q.satisfiable <> j.satisfiable
 """)
 OLD = text(f"""
 WITH due AS MATERIALIZED (

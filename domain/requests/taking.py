@@ -8,17 +8,18 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from domain import bridge, lines, quotas
 from domain.errors import NoMatchingUser, NoUserFree, Refusal
-from domain.requests import asking
-from domain.requests.asking import Ask, Granted, Key, Opened
+from domain.locks import quotas, reservations
+from domain.postgres import event_loop
+from domain.requests import records
 from domain.requests.granting import Gift, grant
+from domain.requests.records import Ask, Granted, Key, Opened
 
 TRIES = 3
 RETRY_PAUSE_SECONDS = 0.03  # at most; as long as the transaction of those who were quicker may take
 RETRY_MOST_SECONDS = 60.0
 
-_LINE = f"{lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS}"
+_LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
 
 # The statements are made for each wish out of the conditions it has. One statement for all wishes would say
 # `wish.env IS NULL OR user.env = wish.env`, of which the planner expects hardly a row: it would then sort all free
@@ -31,13 +32,13 @@ CONDITIONS = {
     "labels": "u.labels @> CAST(:labels AS jsonb)",
     "projects": "u.project_id = ANY (CAST(:projects AS uuid[]))",
 }
-NOT_KEPT = f"CASE WHEN {lines.kept('u')} THEN false ELSE true END"
+NOT_KEPT = f"CASE WHEN {reservations.kept('u')} THEN false ELSE true END"
 
 # The rows are claimed as they are found, in the order in which they became free, past those that others hold.
 CLAIM = f"""
 WITH RECURSIVE {_LINE}
 SELECT u.id FROM users u
-WHERE {lines.FREE} AND {{wish}} AND {NOT_KEPT}
+WHERE {reservations.FREE} AND {{wish}} AND {NOT_KEPT}
 ORDER BY u.available_at LIMIT :total FOR NO KEY UPDATE OF u SKIP LOCKED
 """
 
@@ -47,9 +48,9 @@ COUNT = f"""
 WITH RECURSIVE {_LINE}
 SELECT ({MATCHING}) AS matching,
     (SELECT count(*) FROM (
-        SELECT FROM users u WHERE {lines.FREE} AND {{wish}} AND {NOT_KEPT} LIMIT :total) f) AS free,
+        SELECT FROM users u WHERE {reservations.FREE} AND {{wish}} AND {NOT_KEPT} LIMIT :total) f) AS free,
     (SELECT count(*) FROM lock_requests q
-        WHERE {lines.WAITING} AND q.selector = :selector AND {lines.ATTENDED}) AS waiting,
+        WHERE {reservations.WAITING} AND q.selector = :selector AND {reservations.ATTENDED}) AS waiting,
     (SELECT extract(epoch FROM u.available_at - clock_timestamp()) FROM users u
         WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()) AND {{wish}}
         ORDER BY u.available_at LIMIT 1)::float8 AS next_seconds
@@ -64,7 +65,7 @@ def take(conn: Connection, asks: Sequence[Ask]) -> list[Granted | Refusal]:
 
     Refusals: NoUserFree; NoMatchingUser; TooManyLocks; RequestEnded; RequestIdReused.
     """
-    opened = asking.open_all(conn, asks, home=None)
+    opened = records.open_all(conn, asks, home=None)
     outcomes = _known(conn, asks, opened)
     wanting = list({ask.key: ask for ask in asks if ask.key not in outcomes}.values())
     if wanting:
@@ -108,7 +109,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
         if all(counts[ask.key].free < ask.count for ask in short):
             break
         if attempt < TRIES - 1:
-            bridge.pause(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
+            event_loop.pause(random.uniform(0, RETRY_PAUSE_SECONDS))  # noqa: S311  -- to get out of step with others
             conn.exec_driver_sql("ROLLBACK TO SAVEPOINT claim")
     granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
     missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0, counted=False) for ask in asks}
@@ -129,7 +130,7 @@ def unsatisfiable(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
 def statement(template: str, asks: Sequence[Ask]) -> tuple[TextClause, dict[str, Any]]:
     """A statement for requests of one selector, with its parameters: as many users as all of them need together."""
     wish = {
-        name: value for name, value in asking.wish(asks[0]).items() if value not in (None, {}) and name in CONDITIONS
+        name: value for name, value in records.wish(asks[0]).items() if value not in (None, {}) and name in CONDITIONS
     }
     condition = " AND ".join(CONDITIONS[name] for name in wish) or "true"
     parameters = wish | {"selector": asks[0].selector, "total": sum(ask.count for ask in asks)}
@@ -145,8 +146,8 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     One that is in line but that nobody waits for just now is tried anew.
     """
     old = {ask.key: opened[ask.key] for ask in asks if not opened[ask.key].is_new}
-    granted = asking.repeated(conn, [row.id for row in old.values() if row.granted])
-    asking.claim(conn, granted.keys())
+    granted = records.repeated(conn, [row.id for row in old.values() if row.granted])
+    records.claim(conn, granted.keys())
     outcomes: dict[Key, Granted | Refusal] = {}
     waiting = [ask for ask in asks if ask.key in old and not old[ask.key].granted and not _is_idle(ask, old[ask.key])]
     for key, row in old.items():
@@ -157,7 +158,7 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
 
 
 def _is_idle(ask: Ask, row: Opened) -> bool:
-    return row.home is None and asking.reused(ask, row) is None
+    return row.home is None and records.reused(ask, row) is None
 
 
 def _claim(conn: Connection, asks: Sequence[Ask]) -> dict[UUID, Sequence[UUID]]:
@@ -220,4 +221,4 @@ def is_nothing(outcome: Granted | Refusal, row: Opened) -> bool:
 
 def _each(ask: Ask, outcome: Granted | Refusal, row: Opened) -> Granted | Refusal:
     """An outcome is shared by all calls of one key, save by one that asks for something else under it."""
-    return asking.reused(ask, row) or outcome
+    return records.reused(ask, row) or outcome

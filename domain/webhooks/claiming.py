@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain.events import LOOK_AHEAD
+from domain.events.feed import LOOK_AHEAD
 
 CLAIM_SECONDS = 5.0  # so long may a claim lie in a queue before it is taken for lost
 # How many may be claimed at a time: of those that answer, and of those whose last answer was bad or slow, or that have

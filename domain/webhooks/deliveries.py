@@ -5,8 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, insert, select, text
 
-from domain import events
 from domain.errors import DeliveryNotFound, EventGone
+from domain.events import feed
 from domain.tables import webhook_deliveries
 from domain.webhooks import registering
 from domain.webhooks.views import Delivery, delivery_of, delivery_rows
@@ -57,7 +57,7 @@ def ask_again(
     row = conn.execute(known).one_or_none()
     if row is None:
         raise DeliveryNotFound(delivery_id)
-    if events.find_same(conn, seq=row.seq, event_id=row.event_id) is None:
+    if feed.find_same(conn, seq=row.seq, event_id=row.event_id) is None:
         raise EventGone(row.event_id)
     asked = insert(webhook_deliveries).values(
         webhook_id=webhook_id,

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, text, update
 
-from domain import events
 from domain.errors import TooManyWebhooks, WebhookNotFound
-from domain.events import LATEST, Filter
+from domain.events import feed
+from domain.events.feed import LATEST, Filter
 from domain.sealing import KeyRing
 from domain.tables import webhooks
 from domain.webhooks.views import Webhook, webhook_of, webhook_rows
@@ -54,7 +54,7 @@ def create(conn: Connection, *, new: NewWebhook, ring: KeyRing, most: int | None
         projects=None if new.by.projects is None else sorted(new.by.projects),
         secret_sealed=ring.seal(secret, user_id=webhook_id),
         status_since=now,
-        seq=events.locate(conn, after=new.after).seq,
+        seq=feed.locate(conn, after=new.after).seq,
         next_attempt_at=now,
         created_at=now,
         updated_at=now,
@@ -93,7 +93,7 @@ def change(
     if "status" in changed:
         changed |= {"status_reason": None, "status_since": text("clock_timestamp()")}
     if changed.get("status") == "active":
-        events.locate(conn, after=str(events.at(conn, seq=row.seq)))
+        feed.locate(conn, after=str(feed.at(conn, seq=row.seq)))
     if "url" in changed or changed.get("status") == "active":
         changed |= AFRESH
     if changed:
@@ -112,7 +112,7 @@ def resume(
     """
     if after is not None:
         row = _locked(conn, webhook_id, projects)
-        moved: dict[str, Any] = {"seq": events.locate(conn, after=after).seq, **AFRESH}
+        moved: dict[str, Any] = {"seq": feed.locate(conn, after=after).seq, **AFRESH}
         if row.claim is not None:
             moved["claim"] = func.gen_random_uuid()
         _set(conn, webhook_id, moved)

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, select, text, update
 
-from domain import clocks, events
-from domain.events import Event, Filter
+from domain.events import feed
+from domain.events.feed import Event, Filter
+from domain.postgres import clocks
 from domain.tables import webhook_deliveries, webhooks
 from domain.webhooks import schedules
 
@@ -116,7 +117,7 @@ def look(conn: Connection, *, webhook_id: UUID, token: UUID, after_seq: int = 0)
     looked, caught_up = seq, True
     if row.status == "active" and row.next_attempt_at <= now:
         by = Filter(row.types, row.user_id, row.project_id, row.env, _projects(row))
-        page = events.read(conn, after=str(events.at(conn, seq=seq)), limit=PAGE, by=by)
+        page = feed.read(conn, after=str(feed.at(conn, seq=seq)), limit=PAGE, by=by)
         found, looked, caught_up = page.events, page.looked.seq, page.caught_up
     overlaps = row.previous_valid_until is not None and row.previous_valid_until > now
     return Run(
@@ -197,7 +198,7 @@ def disable(conn: Connection, *, webhook_id: UUID, reason: str) -> bool:
     ).scalar_one_or_none()
     if seq is None:
         return False
-    cursor = str(events.at(conn, seq=seq))
+    cursor = str(feed.at(conn, seq=seq))
     conn.execute(NOTE_DISABLED, {"type": DISABLED, "id": webhook_id, "reason": reason, "cursor": cursor})
     return True
 
@@ -214,7 +215,7 @@ def _again(conn: Connection, webhook_id: UUID) -> Sequence[Again]:
         .order_by(columns.id)
         .limit(AGAIN_AT_ONCE)
     )
-    return [Again(row.id, events.find_same(conn, seq=row.seq, event_id=row.event_id)) for row in conn.execute(asked)]
+    return [Again(row.id, feed.find_same(conn, seq=row.seq, event_id=row.event_id)) for row in conn.execute(asked)]
 
 
 def _held(conn: Connection, run: Run) -> Row[Any] | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Row, Select, case, func, null, select
 
-from domain.cursors import Cursor
+from domain.events.cursors import Cursor
 from domain.tables import epochs, webhook_deliveries, webhooks
 
 

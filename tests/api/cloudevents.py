@@ -6,8 +6,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from sqlalchemy import Engine
 
-from domain import contracts, events, outbox
-from domain.cursors import Cursor
+from domain.events import contracts, feed, outbox
+from domain.events.cursors import Cursor
 
 VALIDATORS = {
     name: Draft202012Validator(contracts.strict(schema), format_checker=FormatChecker())
@@ -35,10 +35,10 @@ def _all(engine: Engine) -> Iterator[dict[str, Any]]:
     place = Cursor(0, 0)
     while True:
         with engine.begin() as conn:
-            page = events.following(conn, after=place, limit=1_000)
+            page = feed.following(conn, after=place, limit=1_000)
         if not page:
             return
-        yield from map(events.cloudevent, page)
+        yield from map(feed.cloudevent, page)
         place = page[-1].cursor
 
 

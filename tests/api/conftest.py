@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, schema, sealing
-from domain.settings import Settings
+from domain import sealing
+from domain.configuration.settings import Settings
+from domain.postgres import engines, schema_version
 from standalone import places
 from standalone.postgres import Postgres
 from tests.api.farms import Crowded, Farm, farming
@@ -111,8 +112,8 @@ def spare_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgre
     data_dir = tmp_path_factory.mktemp("spare") / "postgres"
     server = Postgres(data_dir)
     server.start()
-    engine = db.engine(server.url(), patience_seconds=None)
-    schema.upgrade(engine)
+    engine = engines.engine(server.url(), patience_seconds=None)
+    schema_version.upgrade(engine)
     engine.dispose()
     yield server
     server.kill()

@@ -15,8 +15,10 @@ from sqlalchemy import Engine, Row, text
 
 from api.front import App
 from api.main import create_app
-from domain import db, outbox, requests
-from domain.settings import Settings
+from domain import requests
+from domain.configuration.settings import Settings
+from domain.events import outbox
+from domain.postgres import engines
 from tests.api.cloudevents import faults_of_all
 from tests.api.servers import serving
 
@@ -168,7 +170,7 @@ Crowded = Callable[..., Farm]
 def farming(settings: Settings) -> Iterator[Farm]:
     """A farm with these settings, served until the end of the block; then every event it ever told is looked at."""
     app = create_app(settings)
-    engine = db.engine(settings.database_url, patience_seconds=30)
+    engine = engines.engine(settings.database_url, patience_seconds=30)
     with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
         farm = Farm(app, settings, client, engine)
         yield farm

@@ -9,8 +9,9 @@ from uuid import UUID
 import httpx
 from sqlalchemy import text
 
-from domain import clocks, keys
+from domain import keys
 from domain.keys import NewKey, forms
+from domain.postgres import clocks
 from tests.api.farms import Farm
 
 OWN = uuid.UUID("11111111-1111-4111-8111-111111111111")

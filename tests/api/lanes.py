@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, text
 
 from api.group_commit import GroupCommit, Outcome
-from domain import db, users
+from domain import users
 from domain.locks import Acquire
+from domain.postgres import engines
 from domain.sealing import KeyRing
 from domain.snapshots import User
 from tests.api.servers import eventually
@@ -80,8 +81,8 @@ class Lanes:
 @contextlib.contextmanager
 def running(database_url: str, *, lanes: int = 1, **options: Any) -> Iterator[Lanes]:
     """Lanes at work until the end of the block."""
-    wired = db.engine(database_url, pool_size=lanes + 1, autocommit=True, patience_seconds=30, name="lane")
-    engine = db.engine(database_url, pool_size=10, patience_seconds=30)
+    wired = engines.engine(database_url, pool_size=lanes + 1, autocommit=True, patience_seconds=30, name="lane")
+    engine = engines.engine(database_url, pool_size=10, patience_seconds=30)
     with asyncio.Runner() as runner:
         started = Lanes(GroupCommit(wired, lanes=lanes, **options), engine, runner)
         if "after_commit" not in options:

@@ -13,7 +13,7 @@ import httpx
 from sqlalchemy import insert, text
 
 from domain import keys, locks, requests, webhooks
-from domain.events import Filter
+from domain.events.feed import Filter
 from domain.keys import NewKey
 from domain.locks import Acquire
 from domain.requests import Ask, Enqueue

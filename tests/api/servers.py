@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.serving import config
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone import ports
 
 SOURCES = Path(__file__).resolve().parents[2]

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import Farm, farming
 from tests.api.test_users import FIELDS
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import redis
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.api.farms import USERS, Farm, farming

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import LINE, USERS, Farm, farming
 from tests.api.keyrings import FOREIGN, OWN, bearing, new_key
 from tests.api.logs import lines, logging_to

@@ -13,7 +13,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import Connection, Engine, text
 
-from domain import db
+from domain.postgres import engines
 from tests.api.farms import USERS, Farm
 from tests.api.servers import ApiProcess, eventually, serving
 
@@ -148,7 +148,7 @@ def hunted(process: ApiProcess, *, round_number: int) -> list[tuple[str, str]]:
 
 
 def test_what_was_acknowledged_outlives_a_kill_with_exactly_one_event(process: ApiProcess) -> None:
-    engine = db.engine(process.settings.database_url, patience_seconds=30)
+    engine = engines.engine(process.settings.database_url, patience_seconds=30)
     acknowledged = []
 
     for round_number in range(3):

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from domain import events
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.events import feed
 from tests.api.cloudevents import faults
 from tests.api.farms import EVENTS, USERS, Farm, farming, next_of
 
@@ -159,7 +159,7 @@ def test_the_cursor_moves_on_where_nothing_matches(lived: Farm) -> None:
 
 
 def test_a_filtered_look_goes_only_so_far_and_says_where(lived: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "LOOK_AHEAD", 3)
+    monkeypatch.setattr(feed, "LOOK_AHEAD", 3)
     pages = [read(lived, type="botfarm.lock.expired.v1")]
     while pages[-1].headers["X-Caught-Up"] == "false":
         pages.append(lived.client.get(next_of(pages[-1]) or ""))

@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api import health as checks
-from domain import db, epochs, heartbeats
-from domain.schema import required
-from domain.settings import Settings
+from domain import heartbeats
+from domain.configuration.settings import Settings
+from domain.events import epochs
+from domain.postgres import engines
+from domain.postgres.schema_version import required
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.api.farms import Farm, farming
@@ -180,7 +182,7 @@ def test_a_transaction_that_is_open_for_long_is_named_and_locking_goes_on(
     assert becomes(served, "ok")
     assert "oldest_transaction" not in health(served).json()["checks"]["postgres"]
     monkeypatch.setattr(checks, "OLD_SECONDS", 0.5)
-    reader = db.engine(served.settings.database_url, name="nightly-report")
+    reader = engines.engine(served.settings.database_url, name="nightly-report")
 
     with reader.connect() as conn:
         pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -203,7 +205,7 @@ def test_a_transaction_in_another_database_is_none_of_this_farms_concern(
     served: Farm, admin_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "OLD_SECONDS", 0.2)
-    stranger = db.engine(admin_engine.url.render_as_string(hide_password=False), name="stranger")
+    stranger = engines.engine(admin_engine.url.render_as_string(hide_password=False), name="stranger")
 
     with stranger.connect() as conn:
         conn.execute(text("SELECT 1"))

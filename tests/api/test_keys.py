@@ -9,7 +9,7 @@ import pytest
 
 from domain import __main__ as program
 from domain import keys
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import USERS, Farm, farming
 from tests.api.keyrings import FOREIGN, OWN, bearing, id_of, mistyped, new_key, revoke, unknown_key
 from tests.api.servers import eventually

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone import ports
 from tests.api.farms import Farm, farming
 from tests.api.pools import Pool, ids, leases, new_pool, refused, stand, stand_for, state

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.requests import attending
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.requests import queueing
 from tests.api.farms import USERS, Farm, farming
 from tests.api.pools import Pool, new_pool, refused, stand_for, state
 from tests.api.servers import ApiProcess, eventually
@@ -136,7 +136,7 @@ def test_asking_without_patience_leaves_the_place_as_it_is(farm: Farm, one: Pool
 def test_a_full_line_takes_no_more_but_nobody_loses_a_place(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = new_pool(served, 1)
     pool.take()
-    monkeypatch.setattr(attending, "LINE_MOST", 2)
+    monkeypatch.setattr(queueing, "LINE_MOST", 2)
     first, second = pool.stand(), pool.stand()
 
     of_pool = pool.ask(wait_seconds=10)

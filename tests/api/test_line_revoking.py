@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import LINE, USERS, Farm, farming
 from tests.api.keyrings import bearing, id_of, new_key, revoke
 from tests.api.pools import refused

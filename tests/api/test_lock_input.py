@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import USERS, Farm, farming
 
 

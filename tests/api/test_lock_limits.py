@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import event, text
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import LINE, USERS, Farm, farming
 from tests.api.keyrings import bearing, new_key, revoke
 from tests.api.servers import eventually

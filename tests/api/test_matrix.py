@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from api import principals
 from api.gate import refuse_open_routes
+from domain.configuration.settings import Settings
 from domain.keys import SCOPES
-from domain.settings import Settings
 from tests.api import authorizations, matrix
 from tests.api.authorizations import Cell, cells, unlisted
 from tests.api.farms import farming

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from domain import keys
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import farming
 from tests.api.keyrings import bearing, new_key, unknown_key
 from tests.api.servers import SOURCES

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import USERS, Farm, farming
 from tests.api.pools import Pool, ids, new_pool, refused
 

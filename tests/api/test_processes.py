@@ -20,8 +20,8 @@ from sqlalchemy import Engine, text
 from api import counters, listeners
 from api.main import create_app
 from api.pool_sizes import PoolSizes
-from domain import db
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from tests.api.families import Crowd, Many
 from tests.api.farms import USERS
 from tests.api.listeners import listening
@@ -162,7 +162,7 @@ def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many
 
 def lost(crowd: Crowd, settings: Settings) -> list[tuple[str, str]]:
     """What was acknowledged without being written."""
-    engine = db.engine(settings.database_url)
+    engine = engines.engine(settings.database_url)
     statement = " UNION ALL ".join(LOCKS.format(table) for table in ("outbox", "events"))
     with engine.begin() as conn:
         written = Counter((row.lease_id, row.type) for row in conn.execute(text(statement)))

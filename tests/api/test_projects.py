@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from domain import webhooks
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import EVENTS, LINE, USERS, Farm, farming
 from tests.api.hooks import HOOKS, URL
 from tests.api.keyrings import FOREIGN, OWN, bearing, new_key

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.main import create_app
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import Farm
 
 

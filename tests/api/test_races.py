@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm, farming
 
 COUNT = """

@@ -14,7 +14,7 @@ import redis
 from redis.exceptions import NoPermissionError
 from sqlalchemy import make_url
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import farming
 from tests.api.servers import environment, eventually
 from tests.chaos.misfortunes import RelayProcess

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.principals import READ
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm, farming
 from tests.api.logs import lines, logging_to
 from tests.api.servers import eventually

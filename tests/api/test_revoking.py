@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.identities import REMEMBERED_MOST, Identities, _Remembered
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.postgres import Postgres
 from tests.api.farms import EVENTS, USERS, Farm, farming
 from tests.api.keyrings import bearing, id_of, new_key, revoke, unknown_key

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from api.main import create_app
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.servers import serving
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, make_url, text
 
 from api import __main__ as program
 from domain import sealing
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone import ports
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import Farm, farming
 from tests.api.pools import new_pool, stand, stand_for
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from domain import db
+from domain.postgres import engines
 from tests.api.farms import EVENTS, USERS
 from tests.api.logs import lines
 from tests.api.servers import ApiProcess, eventually
@@ -51,7 +51,7 @@ def finished(process: ApiProcess) -> int:
 @contextlib.contextmanager
 def held(process: ApiProcess, user_id: str) -> Iterator[None]:
     """The user's row, locked by somebody else until the end of the block."""
-    engine = db.engine(process.settings.database_url, patience_seconds=30)
+    engine = engines.engine(process.settings.database_url, patience_seconds=30)
     with engine.begin() as conn:
         conn.execute(text("SELECT FROM users WHERE id = :id FOR UPDATE"), {"id": user_id})
         yield
@@ -60,7 +60,7 @@ def held(process: ApiProcess, user_id: str) -> Iterator[None]:
 
 def in_flight(process: ApiProcess) -> bool:
     """Whether a request waits for a row."""
-    engine = db.engine(process.settings.database_url, patience_seconds=30)
+    engine = engines.engine(process.settings.database_url, patience_seconds=30)
     with engine.begin() as conn:
         waiting = conn.execute(
             text(

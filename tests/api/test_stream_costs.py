@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 
 from api import event_streams
 from api.tailer import Tailer
-from domain import events
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.events import feed
 from standalone.postgres import Postgres
 from tests.api.crowds import last_cursor, make, numbers
 from tests.api.farms import EVENTS, USERS, Farm, farming
@@ -162,13 +162,13 @@ def test_a_client_that_has_stopped_reading_does_not_hold_up_the_end(served: Farm
 def looks_of_waiting(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> int:
     """How often twenty calls that wait five seconds for the next event, which does not come, read the feed."""
     looks = []
-    read = events.read
+    read = feed.read
 
-    def noted(conn: Connection, **options: Any) -> events.Page:
+    def noted(conn: Connection, **options: Any) -> feed.Page:
         looks.append(options)
         return read(conn, **options)
 
-    monkeypatch.setattr(events, "read", noted)
+    monkeypatch.setattr(feed, "read", noted)
     waiting = [
         farm.meanwhile(farm.client.get, EVENTS, params={"after": "latest", "wait_seconds": 5}) for _ in range(20)
     ]

@@ -11,7 +11,7 @@ import pytest
 from api import frames
 from api.subscriptions import Subscription
 from api.tailer import Tailer
-from domain import epochs
+from domain.events import epochs
 from tests.api.crowds import last_cursor, make, numbers, writing
 from tests.api.farms import Farm
 from tests.api.listeners import Listener, ask, listening

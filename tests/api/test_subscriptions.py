@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 
 from api.subscriptions import Chunk, Groups, Subscription
-from domain import events
-from domain.cursors import Cursor
-from domain.events import Event, Filter
+from domain.events import feed
+from domain.events.cursors import Cursor
+from domain.events.feed import Event, Filter
 
 ONE, TWO = UUID(int=1), UUID(int=2)
 
@@ -117,18 +117,18 @@ def test_only_those_concerned_are_found_and_each_of_them_once() -> None:
 
     for each, heard in zip(happened, asyncio.run(found()), strict=True):
         assert len(heard) == len(set(heard))
-        assert set(heard) == {by for by in filters if events.matches(each, by)}
+        assert set(heard) == {by for by in filters if feed.matches(each, by)}
 
 
 def test_a_thousand_projects_cost_no_more_questions_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Filter] = []
-    matches = events.matches
+    matches = feed.matches
 
     def noted(each: Event, by: Filter) -> bool:
         asked.append(by)
         return matches(each, by)
 
-    monkeypatch.setattr(events, "matches", noted)
+    monkeypatch.setattr(feed, "matches", noted)
 
     async def ask() -> int:
         groups = Groups()

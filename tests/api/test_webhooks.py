@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, Farm, farming, next_of
 from tests.api.hooks import HOOKS, URL, make, slug
 from tests.api.servers import ApiProcess, eventually

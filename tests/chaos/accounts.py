@@ -8,8 +8,8 @@ from uuid import UUID
 import redis
 from sqlalchemy import Engine, text
 
-from domain import events
-from domain.cursors import Cursor
+from domain.events import feed
+from domain.events.cursors import Cursor
 from tests.chaos.ledger import Change, Entry
 from worker.stream import payload
 
@@ -43,7 +43,7 @@ def held(engine: Engine) -> int:
 def numbered(engine: Engine) -> list[tuple[str, str]]:
     """Cursor and payload of every event, in order."""
     with engine.begin() as conn:
-        found = events.following(conn, after=Cursor(0, 0), limit=10_000_000)
+        found = feed.following(conn, after=Cursor(0, 0), limit=10_000_000)
     return [(str(event.cursor), payload(event)) for event in found]
 
 

@@ -7,7 +7,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.valkey import Valkey
 from tests.api.logs import logging_to
 from tests.chaos.endings import SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import redis
 from sqlalchemy import Engine
 
-from domain import epochs
+from domain.events import epochs
 from tests.chaos import accounts, ledger
 from tests.chaos.ledger import Entry
 from tests.chaos.witnesses import Witness

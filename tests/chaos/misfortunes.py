@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import redis
 from redis.exceptions import ResponseError
 from sqlalchemy import Engine, Row, text
 
-from domain import epochs, events, outbox
-from domain.cursors import Cursor
+from domain.events import epochs, feed, outbox
+from domain.events.cursors import Cursor
 from worker.stream import payload
 
 BATCH = 500
@@ -92,7 +92,7 @@ class TrustsTheRefusal(NaiveRelay):
         with self._engine.begin() as conn:
             outbox.sequence(conn)
         with self._engine.begin() as conn:
-            found = events.following(conn, after=self._after, limit=BATCH)
+            found = feed.following(conn, after=self._after, limit=BATCH)
         for event in found:
             try:
                 self._client.xadd(self._key, {"e": payload(event)}, id=str(event.cursor))

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone import ports
 from tests.api.servers import ApiProcess, eventually
 from tests.worker.workers import working

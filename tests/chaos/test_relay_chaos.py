@@ -9,8 +9,8 @@ import redis
 from sqlalchemy import Engine
 
 from api.main import create_app
+from domain.configuration.settings import Settings
 from domain.sealing import KeyRing
-from domain.settings import Settings
 from standalone.valkey import Valkey
 from tests.api.cloudevents import faults_of_all
 from tests.api.servers import serving

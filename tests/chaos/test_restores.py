@@ -11,9 +11,9 @@ import pytest
 import redis
 from sqlalchemy import URL, Engine, text
 
-from domain import db
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from domain.sealing import KeyRing
-from domain.settings import Settings
 from standalone.valkey import Valkey
 from tests.api.logs import lines
 from tests.api.servers import eventually
@@ -118,7 +118,7 @@ def _copied(admin_engine: Engine, engine: Engine, name: str) -> Engine:
             conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {source}"))
         finally:
             conn.execute(text(f"ALTER DATABASE {source} ALLOW_CONNECTIONS true"))
-    return db.engine(_url(engine.url.set(database=name)), pool_size=20, patience_seconds=30)
+    return engines.engine(_url(engine.url.set(database=name)), pool_size=20, patience_seconds=30)
 
 
 def _url(url: URL) -> str:

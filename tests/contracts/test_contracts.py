@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from domain import contracts
+from domain.events import contracts
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -12,8 +12,9 @@ import redis
 import structlog
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, log
+from domain import log
 from domain.cache import Cache
+from domain.postgres import engines
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
@@ -104,7 +105,7 @@ def _database(admin_engine: Engine, template: str, *, name: str, pool_size: int)
     with admin_engine.connect() as conn:
         conn.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     url = make_url(admin_engine.url).set(database=name).render_as_string(hide_password=False)
-    engine = db.engine(url, pool_size=pool_size, patience_seconds=30)
+    engine = engines.engine(url, pool_size=pool_size, patience_seconds=30)
     yield engine
     engine.dispose()
     with admin_engine.connect() as conn:

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from domain.addresses import named_privately, permitted
+from domain.webhooks.addresses import named_privately, permitted
 
 FORBIDDEN = [
     "127.0.0.1",

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain import db
+from domain.postgres import engines
 from standalone.postgres import Postgres
 from tests.freezing import frozen
 
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture
 def impatient(server: Postgres) -> Iterator[Engine]:
-    engine = db.engine(server.url(), patience_seconds=PATIENCE_SECONDS, pool_size=2)
+    engine = engines.engine(server.url(), patience_seconds=PATIENCE_SECONDS, pool_size=2)
     yield engine
     engine.dispose()
 
@@ -55,7 +55,7 @@ def test_a_call_on_an_open_connection_to_a_silent_server_fails_within_its_patien
             error, seconds = failure(lambda: conn.execute(text("SELECT 1")))
 
     assert isinstance(error, OperationalError)
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert "did not answer in time" in str(error)
     assert PATIENCE_SECONDS <= seconds < PATIENCE_SECONDS + 0.3
 
@@ -68,7 +68,7 @@ def test_a_call_from_the_pool_to_a_silent_server_fails_after_one_ping_and_one_co
     with frozen(server):
         error, seconds = failure(lambda: ask(impatient))
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert seconds < 2 * PATIENCE_SECONDS + 0.3
 
 
@@ -76,7 +76,7 @@ def test_connecting_to_a_silent_server_fails_within_its_patience(server: Postgre
     with frozen(server):
         error, seconds = failure(lambda: ask(impatient))
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert seconds < PATIENCE_SECONDS + 0.3
 
 
@@ -95,19 +95,19 @@ def test_after_a_restart_of_the_server_the_same_engine_works_at_once(server: Pos
     error, _ = failure(lambda: ask(impatient))
     server.start()
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert ask(impatient) == 42
 
 
 def test_an_autocommit_engine_notices_a_restart_with_one_failure_and_works_then(server: Postgres) -> None:
-    engine = db.engine(server.url(), patience_seconds=PATIENCE_SECONDS, autocommit=True)
+    engine = engines.engine(server.url(), patience_seconds=PATIENCE_SECONDS, autocommit=True)
     ask(engine)
 
     server.kill()
     server.start()
     error, _ = failure(lambda: ask(engine))
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert ask(engine) == 42
     engine.dispose()
 
@@ -115,13 +115,13 @@ def test_an_autocommit_engine_notices_a_restart_with_one_failure_and_works_then(
 def test_a_statement_that_outlasts_its_patience_fails_and_its_connection_is_not_used_again(impatient: Engine) -> None:
     error, seconds = failure(lambda: _run(impatient, "SELECT pg_sleep(5)"))
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert seconds < PATIENCE_SECONDS + 0.3
     assert ask(impatient) == 42
 
 
 def test_an_engine_with_all_patience_waits_as_long_as_it_takes(server: Postgres) -> None:
-    engine = db.engine(server.url(), patience_seconds=None)
+    engine = engines.engine(server.url(), patience_seconds=None)
 
     _run(engine, f"SELECT pg_sleep({PATIENCE_SECONDS + 0.1})")
 
@@ -134,7 +134,7 @@ def test_a_pool_that_is_used_up_fails_within_its_patience(impatient: Engine) -> 
         error, seconds = failure(lambda: ask(impatient))
 
     assert isinstance(error, PoolTimeoutError)
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert seconds < PATIENCE_SECONDS + 0.3
 
 
@@ -171,25 +171,25 @@ def test_a_wrong_question_does_not_count_as_an_unavailable_server(
     error, _ = failure(lambda: _run(shared_engine, statement))
 
     assert isinstance(error, kind)
-    assert not db.unavailable(error)
+    assert not engines.unavailable(error)
 
 
 def test_a_primary_that_became_a_standby_counts_as_unavailable(shared_engine: Engine) -> None:
     error, _ = failure(lambda: _run(shared_engine, "SET TRANSACTION READ ONLY; DELETE FROM heartbeats"))
 
     assert isinstance(error, InternalError)
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
 
 
 def test_a_server_that_ended_the_session_counts_as_unavailable(shared_engine: Engine) -> None:
     error, _ = failure(lambda: _run(shared_engine, "SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    assert db.unavailable(error)
+    assert engines.unavailable(error)
     assert ask(shared_engine) == 42
 
 
 def test_a_mistake_of_ours_does_not_count_as_an_unavailable_server() -> None:
-    assert not db.unavailable(ValueError())
+    assert not engines.unavailable(ValueError())
 
 
 def test_an_error_does_not_list_the_parameters_of_its_statement(shared_engine: Engine) -> None:
@@ -214,7 +214,7 @@ def test_a_call_is_repeated_until_the_server_answers() -> None:
             raise answer
         return answer
 
-    assert db.retrying(call, seconds=5, pause_seconds=0.001) == 42
+    assert engines.retrying(call, seconds=5, pause_seconds=0.001) == 42
     assert answers == []
 
 
@@ -225,7 +225,7 @@ def test_a_call_is_repeated_only_for_so_long_and_the_last_failure_is_told() -> N
         calls.append(time.monotonic())
         raise _unavailable()
 
-    error, seconds = failure(lambda: db.retrying(call, seconds=0.1, pause_seconds=0.02))
+    error, seconds = failure(lambda: engines.retrying(call, seconds=0.1, pause_seconds=0.02))
 
     assert isinstance(error, OperationalError)
     assert 3 <= len(calls) <= 6
@@ -239,7 +239,7 @@ def test_a_wrong_question_is_not_repeated(shared_engine: Engine) -> None:
         calls.append(1)
         _run(shared_engine, "SELECT 1/0")
 
-    error, _ = failure(lambda: db.retrying(call, seconds=5))
+    error, _ = failure(lambda: engines.retrying(call, seconds=5))
 
     assert isinstance(error, DataError)
     assert len(calls) == 1

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from domain import epochs, events, outbox
-from domain.epochs import Look, State
+from domain.events import epochs, feed, outbox
+from domain.events.epochs import Look, State
 from tests.domain.farms import Farm
 from tests.domain.threads import together
 
@@ -93,7 +93,7 @@ def test_every_number_belongs_to_the_epoch_that_holds_it(own_farm: Farm) -> None
     held = own_farm.do(lambda conn: [epochs.of_seq(conn, seq=seq) for seq in range(6)])
 
     assert held == [1, 1, 1, 1, 2, 2]
-    assert str(own_farm.do(lambda conn: events.at(conn, seq=4))) == "2-4"
+    assert str(own_farm.do(lambda conn: feed.at(conn, seq=4))) == "2-4"
 
 
 @pytest.mark.parametrize("published", range(6))

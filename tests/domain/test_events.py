@@ -11,10 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from domain import epochs, events, locks, outbox
-from domain.cursors import FORM, Cursor
+from domain import locks
 from domain.errors import CursorMalformed
-from domain.events import Filter
+from domain.events import epochs, feed, outbox
+from domain.events.cursors import FORM, Cursor
+from domain.events.feed import Filter
 from tests.domain.farms import Farm, acquire
 
 
@@ -24,7 +25,7 @@ def number(farm: Farm) -> None:
 
 def following(farm: Farm, after: str, *, limit: int = 100) -> list[str]:
     cursor = Cursor.parse(after)
-    return [str(e.cursor) for e in farm.do(lambda conn: events.following(conn, after=cursor, limit=limit))]
+    return [str(e.cursor) for e in farm.do(lambda conn: feed.following(conn, after=cursor, limit=limit))]
 
 
 @pytest.fixture
@@ -56,21 +57,21 @@ def test_no_more_follow_than_are_asked_for(rewound_farm: Farm) -> None:
 
 
 def test_an_event_is_found_by_its_number(rewound_farm: Farm) -> None:
-    found = rewound_farm.do(lambda conn: events.find(conn, seq=4))
+    found = rewound_farm.do(lambda conn: feed.find(conn, seq=4))
 
     assert found is not None
     assert str(found.cursor) == "2-4"
-    assert rewound_farm.do(lambda conn: events.find(conn, seq=7)) is None
+    assert rewound_farm.do(lambda conn: feed.find(conn, seq=7)) is None
 
 
 def test_the_oldest_number_is_known_while_there_is_one(own_farm: Farm) -> None:
-    empty = own_farm.do(events.oldest_seq)
+    empty = own_farm.do(feed.oldest_seq)
     own_farm.add_many(3)
     number(own_farm)
     own_farm.do(lambda conn: conn.execute(text("DELETE FROM events WHERE seq = 1")))
 
     assert empty is None
-    assert own_farm.do(events.oldest_seq) == 2
+    assert own_farm.do(feed.oldest_seq) == 2
 
 
 def test_a_users_history_is_its_own_events_newest_first_in_pages(own_farm: Farm) -> None:
@@ -80,8 +81,8 @@ def test_a_users_history_is_its_own_events_newest_first_in_pages(own_farm: Farm)
         own_farm.release(user_id, own_farm.hold(user_id).lease_id)
     number(own_farm)
 
-    first = own_farm.do(lambda conn: events.history(conn, user_id=user_id, limit=3))
-    rest = own_farm.do(lambda conn: events.history(conn, user_id=user_id, limit=3, after=str(first[-1].cursor)))
+    first = own_farm.do(lambda conn: feed.history(conn, user_id=user_id, limit=3))
+    rest = own_farm.do(lambda conn: feed.history(conn, user_id=user_id, limit=3, after=str(first[-1].cursor)))
 
     assert [event.lock_version for event in first] == [5, 4, 3]
     assert [event.lock_version for event in rest] == [2, 1]
@@ -90,11 +91,11 @@ def test_a_users_history_is_its_own_events_newest_first_in_pages(own_farm: Farm)
 
 def test_a_history_after_what_is_no_cursor_is_malformed(own_farm: Farm) -> None:
     with pytest.raises(CursorMalformed):
-        own_farm.do(lambda conn: events.history(conn, user_id=UUID(int=0), limit=3, after="yesterday"))
+        own_farm.do(lambda conn: feed.history(conn, user_id=UUID(int=0), limit=3, after="yesterday"))
 
 
 def test_a_user_without_events_has_an_empty_history(own_farm: Farm) -> None:
-    assert own_farm.do(lambda conn: events.history(conn, user_id=UUID(int=0), limit=3)) == []
+    assert own_farm.do(lambda conn: feed.history(conn, user_id=UUID(int=0), limit=3)) == []
 
 
 def test_a_lock_event_as_a_cloudevent_has_every_attribute_and_no_secret(own_farm: Farm) -> None:
@@ -103,8 +104,8 @@ def test_a_lock_event_as_a_cloudevent_has_every_attribute_and_no_secret(own_farm
     number(own_farm)
     row = own_farm.row(user_id)
 
-    event = own_farm.do(lambda conn: events.read(conn, after=None, limit=10, by=Filter())).events[1]
-    form = events.cloudevent(event)
+    event = own_farm.do(lambda conn: feed.read(conn, after=None, limit=10, by=Filter())).events[1]
+    form = feed.cloudevent(event)
 
     assert form == {
         "specversion": "1.0",

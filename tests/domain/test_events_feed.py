@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from domain import epochs, events, outbox
-from domain.cursors import Cursor
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
-from domain.events import Event, Filter, Page
+from domain.events import epochs, feed, outbox
+from domain.events.cursors import Cursor
+from domain.events.feed import Event, Filter, Page
 from tests.domain.farms import Farm
 
 EVERYTHING = Filter()
@@ -28,7 +28,7 @@ def number(farm: Farm) -> None:
 
 
 def read(farm: Farm, *, after: str | None = None, limit: int = 100, by: Filter = EVERYTHING) -> Page:
-    return farm.do(lambda conn: events.read(conn, after=after, limit=limit, by=by))
+    return farm.do(lambda conn: feed.read(conn, after=after, limit=limit, by=by))
 
 
 def seqs(found: Page | list[Event]) -> list[int]:
@@ -132,7 +132,7 @@ def test_a_filtered_page_that_is_full_looked_only_as_far_as_its_last_event(own_f
 
 
 def test_a_filtered_read_looks_so_far_and_tells_how_far(own_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "LOOK_AHEAD", 2)
+    monkeypatch.setattr(feed, "LOOK_AHEAD", 2)
     numbered(own_farm, 3)
     numbered(own_farm, 1, env="prod")
 
@@ -173,11 +173,11 @@ def test_one_event_is_judged_by_a_filter_as_the_database_judges_all(own_farm: Fa
 
     assert len(everything) == 12
     theirs = Filter(by.types, everything[0].user_id, by.project_id, by.env) if by.user_id else by
-    assert seqs([event for event in everything if events.matches(event, theirs)]) == seqs(read(own_farm, by=theirs))
+    assert seqs([event for event in everything if feed.matches(event, theirs)]) == seqs(read(own_farm, by=theirs))
 
 
 def newer(farm: Farm, after: str, *, limit: int = 100) -> Page:
-    return farm.do(lambda conn: events.newer(conn, after=Cursor.parse(after), limit=limit))
+    return farm.do(lambda conn: feed.newer(conn, after=Cursor.parse(after), limit=limit))
 
 
 def test_what_is_newer_is_what_follows_and_nothing_at_the_end(own_farm: Farm) -> None:

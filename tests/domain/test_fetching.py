@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from domain import db, fetching, preparing
+from domain.postgres import engines, prepared_statements, raw_rows
 
 ASK = "SELECT n, n * %(factor)s AS many, now() AS at, '{\"a\": 1}'::jsonb AS told FROM generate_series(1, 3) AS g (n)"
 
 
 @pytest.fixture
 def prepared(database_url: str) -> Iterator[Engine]:
-    engine = db.engine(database_url, pool_size=2, patience_seconds=30, prepare=True, pre_ping=False)
+    engine = engines.engine(database_url, pool_size=2, patience_seconds=30, prepare=True, pre_ping=False)
     yield engine
     engine.dispose()
 
@@ -21,7 +21,7 @@ def prepared(database_url: str) -> Iterator[Engine]:
 def test_rows_are_those_that_sqlalchemy_gives_by_the_same_names(engine: Engine) -> None:
     with engine.begin() as conn:
         usual = conn.exec_driver_sql(ASK, {"factor": 7}).all()
-        found = fetching.rows(conn, ASK, {"factor": 7})
+        found = raw_rows.rows(conn, ASK, {"factor": 7})
 
     assert [row._asdict() for row in found] == [row._asdict() for row in usual]
     assert found[2].many == 21
@@ -32,13 +32,13 @@ def test_what_is_written_belongs_to_the_transaction_around_it(engine: Engine) ->
     with engine.begin() as conn:
         conn.exec_driver_sql("CREATE TABLE projects (id text)")
     with engine.connect() as conn:
-        fetching.rows(conn, write, {"name": "undone"})
+        raw_rows.rows(conn, write, {"name": "undone"})
         conn.rollback()
-        fetching.rows(conn, write, {"name": "committed"})
+        raw_rows.rows(conn, write, {"name": "committed"})
         conn.commit()
-        fetching.rows(conn, write, {"name": "left"})
+        raw_rows.rows(conn, write, {"name": "left"})
     with engine.begin() as conn:
-        fetching.rows(conn, write, {"name": "kept"})
+        raw_rows.rows(conn, write, {"name": "kept"})
 
     with engine.begin() as conn:
         assert conn.exec_driver_sql("SELECT id FROM projects").scalars().all() == ["committed", "kept"]
@@ -47,7 +47,7 @@ def test_what_is_written_belongs_to_the_transaction_around_it(engine: Engine) ->
 def test_the_second_execution_is_prepared_and_says_the_same(prepared: Engine) -> None:
     known = "SELECT count(*) FROM pg_prepared_statements WHERE strpos(statement, 'generate_series') > 0"
     with prepared.begin() as conn:
-        answers = [[row.many for row in fetching.rows(conn, ASK, {"factor": n})] for n in range(4)]
+        answers = [[row.many for row in raw_rows.rows(conn, ASK, {"factor": n})] for n in range(4)]
         assert conn.exec_driver_sql(known).scalar_one() == 1
 
     assert answers == [[0, 0, 0], [1, 2, 3], [2, 4, 6], [3, 6, 9]]
@@ -63,11 +63,11 @@ def test_an_error_is_of_the_kind_that_sqlalchemy_raises_and_hides_the_parameters
     with engine.connect() as conn, pytest.raises(DBAPIError) as usual:
         conn.exec_driver_sql(statement, told)
     with engine.connect() as conn, pytest.raises(DBAPIError) as found:
-        fetching.rows(conn, statement, told)
+        raw_rows.rows(conn, statement, told)
 
     assert type(found.value) is type(usual.value)
     assert type(found.value.orig) is type(usual.value.orig)
-    assert not db.unavailable(found.value)
+    assert not engines.unavailable(found.value)
     assert "s3cret" not in str(found.value)
 
 
@@ -80,13 +80,13 @@ def test_a_connection_that_was_lost_is_not_used_again_nor_its_fellows_of_the_poo
         conn.execute(text("SELECT pg_terminate_backend(pid) FROM unnest(CAST(:pids AS int[])) pid"), {"pids": pids})
 
     with pytest.raises(DBAPIError) as lost, prepared.begin() as conn:
-        fetching.rows(conn, ASK, {"factor": 1})
+        raw_rows.rows(conn, ASK, {"factor": 1})
     answers = []
     for _ in pids:
         with prepared.begin() as conn:
-            answers.append(len(fetching.rows(conn, ASK, {"factor": 1})))
+            answers.append(len(raw_rows.rows(conn, ASK, {"factor": 1})))
 
-    assert db.unavailable(lost.value)
+    assert engines.unavailable(lost.value)
     assert lost.value.connection_invalidated
     assert answers == [3, 3]
 
@@ -96,15 +96,15 @@ def test_a_server_that_forgot_the_statement_is_worth_another_try_and_then_nothin
 ) -> None:
     with prepared.connect() as conn:
         for _ in range(2):
-            fetching.rows(conn, ASK, {"factor": 1})
+            raw_rows.rows(conn, ASK, {"factor": 1})
         conn.exec_driver_sql("DEALLOCATE ALL")
         with pytest.raises(DBAPIError) as forgotten:
-            fetching.rows(conn, ASK, {"factor": 1})
+            raw_rows.rows(conn, ASK, {"factor": 1})
         conn.rollback()
 
-        assert db.unavailable(forgotten.value)
-        assert getattr(forgotten.value.orig, "pgcode", None) == preparing.UNKNOWN_STATEMENT
-        assert len(fetching.rows(conn, ASK, {"factor": 1})) == 3
+        assert engines.unavailable(forgotten.value)
+        assert getattr(forgotten.value.orig, "pgcode", None) == prepared_statements.UNKNOWN_STATEMENT
+        assert len(raw_rows.rows(conn, ASK, {"factor": 1})) == 3
 
 
 def test_a_connection_whose_answer_nobody_waited_for_is_not_used_again(
@@ -114,12 +114,12 @@ def test_a_connection_whose_answer_nobody_waited_for_is_not_used_again(
         raise KeyboardInterrupt
 
     with prepared.connect() as conn:
-        fetching.rows(conn, ASK, {"factor": 1})
+        raw_rows.rows(conn, ASK, {"factor": 1})
         with monkeypatch.context() as patched:
-            patched.setattr(db, "_ready", called_off)
+            patched.setattr(engines, "_ready", called_off)
             with pytest.raises(KeyboardInterrupt):
-                fetching.rows(conn, "SELECT pg_sleep(%(seconds)s)", {"seconds": 0.2})
+                raw_rows.rows(conn, "SELECT pg_sleep(%(seconds)s)", {"seconds": 0.2})
         assert conn.invalidated
 
     with prepared.begin() as conn:
-        assert len(fetching.rows(conn, ASK, {"factor": 1})) == 3
+        assert len(raw_rows.rows(conn, ASK, {"factor": 1})) == 3

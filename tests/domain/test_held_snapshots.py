@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, text
 
-from domain import lines, requests
-from domain.locks import Release, release
+from domain import requests
+from domain.locks import Release, release, reservations
 from domain.requests import Ask, Granted
 from tests.domain.farms import Farm
 
 TAKEN = 50
-HEADS = f"WITH RECURSIVE {lines.ALIVE}, {lines.SELECTORS}, {lines.HEADS} SELECT * FROM heads"
+HEADS = f"WITH RECURSIVE {reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS} SELECT * FROM heads"
 OF_ALL = re.sub(r"AND (q\.)?home IS NOT NULL", "", HEADS)  # as if all were waited for that are not granted
 
 

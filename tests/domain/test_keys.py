@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from domain import clocks, keys
+from domain import keys
 from domain.errors import KeyNameTaken, KeyNotFound
 from domain.keys import Key, NewKey, Recognised, forms
+from domain.postgres import clocks
 from tests.domain.threads import together
 
 DAY = timedelta(days=1)

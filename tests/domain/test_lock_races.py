@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from domain import db, locks
+from domain import locks
 from domain.errors import LeaseLost, Refusal
 from domain.locks import Grant, Release, Renew, Renewal
+from domain.postgres import engines
 from tests.domain import stories
 from tests.domain.farms import ALICE, BOB, TTL, Farm, acquire
 from tests.domain.threads import together
@@ -35,7 +36,7 @@ def crowded_farm(own_farm: Farm) -> Iterator[Farm]:
     """Room for 64 connections at once."""
     own_farm.engine.dispose()
     url = own_farm.engine.url.render_as_string(hide_password=False)
-    engine = db.engine(url, pool_size=64, patience_seconds=60)
+    engine = engines.engine(url, pool_size=64, patience_seconds=60)
     yield Farm(engine, own_farm.ring)
     engine.dispose()
 

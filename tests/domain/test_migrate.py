@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from domain import __main__ as command
-from domain import db, schema, sealing
+from domain import sealing
+from domain.postgres import engines, schema_version
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
@@ -40,9 +41,9 @@ def empty_url(admin_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def is_current(url: str) -> bool:
-    engine = db.engine(url)
+    engine = engines.engine(url)
     with engine.connect() as conn:
-        current = schema.is_current(conn)
+        current = schema_version.is_current(conn)
     engine.dispose()
     return current
 
@@ -60,7 +61,7 @@ def test_migrating_an_empty_database_makes_it_current(empty_url: str, capsys: py
 
     assert (first, second) == (0, 0)
     assert is_current(empty_url)
-    assert capsys.readouterr() == (f"database at revision {schema.required()}\n" * 2, "")
+    assert capsys.readouterr() == (f"database at revision {schema_version.required()}\n" * 2, "")
 
 
 def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
@@ -68,13 +69,13 @@ def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
 
     told = [run.communicate(timeout=60)[0] for run in runs]
 
-    assert told == [f"database at revision {schema.required()}\n"] * 3
+    assert told == [f"database at revision {schema_version.required()}\n"] * 3
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert is_current(empty_url)
 
 
 def test_a_migration_waits_for_the_one_that_is_under_way(empty_url: str, ring: KeyRing) -> None:
-    engine = db.engine(empty_url)
+    engine = engines.engine(empty_url)
     with engine.connect() as other:
         other.execute(text(f"SELECT pg_advisory_xact_lock({ONE_MIGRATOR})"))
         run = _start(empty_url)
@@ -85,7 +86,7 @@ def test_a_migration_waits_for_the_one_that_is_under_way(empty_url: str, ring: K
     engine.dispose()
 
     assert tables == 0
-    assert (told, run.returncode) == (f"database at revision {schema.required()}\n", 0)
+    assert (told, run.returncode) == (f"database at revision {schema_version.required()}\n", 0)
 
 
 @pytest.mark.usefixtures("empty_url")

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain import locks, outbox
+from domain import locks
+from domain.events import outbox
 from domain.locks import Grant
 from tests.domain.farms import ALICE, TTL, Farm, acquire
 from tests.domain.threads import together

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from domain import epochs, events, partitions
 from domain.errors import CursorTooOld
-from domain.events import Filter
-from domain.partitions import Partition
+from domain.events import epochs, feed, partitions
+from domain.events.feed import Filter
+from domain.events.partitions import Partition
 from tests.domain.farms import Farm
 
 MILLION = 1_000_000
@@ -77,7 +77,7 @@ def test_a_partition_made_ahead_takes_events_and_has_every_index(new_farm: Farm)
     )
     counts = {row.tablename: row.indexes for row in new_farm.do(lambda conn: conn.execute(indexes).all())}
     assert counts == {FIRST.name: 2, SECOND.name: 2, THIRD.name: 2}
-    assert new_farm.do(events.oldest_seq) == THIRD.first_seq
+    assert new_farm.do(feed.oldest_seq) == THIRD.first_seq
 
 
 def test_workers_that_make_partitions_at_once_make_each_once(new_farm: Farm) -> None:
@@ -110,7 +110,7 @@ def test_a_full_partition_older_than_the_time_to_keep_is_dropped(new_farm: Farm)
 
     assert drop(new_farm) == [FIRST]
     assert new_farm.do(partitions.known) == [SECOND]
-    assert new_farm.do(events.oldest_seq) == MILLION + 1
+    assert new_farm.do(feed.oldest_seq) == MILLION + 1
 
 
 def test_a_partition_whose_last_event_is_young_is_kept_whole(new_farm: Farm) -> None:
@@ -120,7 +120,7 @@ def test_a_partition_whose_last_event_is_young_is_kept_whole(new_farm: Farm) -> 
     reach(new_farm, last_seq=MILLION + 1)
 
     assert drop(new_farm) == []
-    assert new_farm.do(events.oldest_seq) == 1
+    assert new_farm.do(feed.oldest_seq) == 1
 
 
 def test_a_partition_behind_the_newest_events_to_keep_is_dropped_whatever_its_age(new_farm: Farm) -> None:
@@ -157,7 +157,7 @@ def test_a_cursor_into_a_dropped_partition_is_too_old(new_farm: Farm) -> None:
     drop(new_farm)
 
     with pytest.raises(CursorTooOld) as raised:
-        new_farm.do(lambda conn: events.read(conn, after="1-5", limit=10, by=Filter()))
+        new_farm.do(lambda conn: feed.read(conn, after="1-5", limit=10, by=Filter()))
 
     assert raised.value.oldest == f"1-{MILLION}"
 
@@ -229,7 +229,7 @@ def test_a_closed_partition_has_its_indexes_and_is_dropped_when_its_time_is_over
     reach(new_farm, last_seq=3)
 
     assert drop(new_farm) == [Partition(FIRST.name, 1, 2)]
-    assert new_farm.do(events.oldest_seq) == 2
+    assert new_farm.do(feed.oldest_seq) == 2
     indexes = text("SELECT count(*) FROM pg_indexes WHERE tablename = :name")
     assert new_farm.do(lambda conn: conn.execute(indexes, {"name": following.name}).scalar_one()) == 2
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from domain import db, preparing
+from domain.postgres import engines, prepared_statements
 
 VALUES = """
 SELECT CAST(:texts AS text[]) AS texts, CAST(:uuids AS uuid[]) AS uuids, CAST(:numbers AS bigint[]) AS numbers,
@@ -24,7 +24,7 @@ SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE strpos(stat
 
 @pytest.fixture
 def prepared(database_url: str) -> Iterator[Engine]:
-    engine = db.engine(database_url, pool_size=1, patience_seconds=30, prepare=True)
+    engine = engines.engine(database_url, pool_size=1, patience_seconds=30, prepare=True)
     yield engine
     engine.dispose()
 
@@ -96,7 +96,7 @@ def test_what_is_more_than_one_statement_or_none_of_data_stays_plain(prepared: E
 
 
 def test_composed_statements_fill_no_memory(prepared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "KNOWN_MOST", 5)
+    monkeypatch.setattr(prepared_statements, "KNOWN_MOST", 5)
 
     with prepared.begin() as conn:
         for number in range(20):
@@ -138,7 +138,7 @@ def test_plans_are_made_anew_for_a_table_that_has_grown(prepared: Engine, monkey
         conn.exec_driver_sql("CREATE TABLE grown AS SELECT generate_series(1, 3) AS id")
         for _ in range(9):
             conn.execute(find, {"id": 1})
-        monkeypatch.setattr(preparing, "PLANS_LIVE_SECONDS", -1.0)
+        monkeypatch.setattr(prepared_statements, "PLANS_LIVE_SECONDS", -1.0)
         conn.exec_driver_sql("INSERT INTO grown SELECT generate_series(4, 1000)")
 
         answer = conn.execute(find, {"id": 999}).scalar_one()
@@ -166,7 +166,7 @@ def test_behind_a_pooler_the_first_failure_is_worth_another_try_and_then_all_is_
     with prepared.begin() as conn:
         answers = [conn.execute(ask, {"n": n}).scalar_one() for n in range(3)]
 
-    assert db.unavailable(failure.value)
+    assert engines.unavailable(failure.value)
     assert answers == [0, 1, 2]
 
 
@@ -179,7 +179,7 @@ def test_an_error_of_the_statement_is_the_error_it_was(prepared: Engine) -> None
         with pytest.raises(DBAPIError, match="division by zero") as failure:
             conn.execute(divide, {"n": 0})
 
-    assert not db.unavailable(failure.value)
+    assert not engines.unavailable(failure.value)
 
 
 def test_a_parameter_has_the_type_that_it_has_in_a_plain_statement(engine: Engine, prepared: Engine) -> None:
@@ -218,7 +218,7 @@ def test_a_statement_that_cannot_be_prepared_fails_once_and_is_plain_from_then_o
 
 @pytest.mark.parametrize("generic", [True, False])
 def test_a_generic_engine_never_plans_for_particular_parameters(database_url: str, *, generic: bool) -> None:
-    engine = db.engine(database_url, pool_size=1, patience_seconds=30, prepare=True, generic=generic)
+    engine = engines.engine(database_url, pool_size=1, patience_seconds=30, prepare=True, generic=generic)
     with engine.begin() as conn:
         for number in range(5):
             conn.execute(text("SELECT 7 + CAST(:number AS bigint)"), {"number": number})

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine, func, select, text, update
 
-from domain import db, resealing, sealing, users, webhooks
+from domain import sealing, users, webhooks
 from domain.errors import SealBroken
-from domain.resealing import Found, Resealed
-from domain.sealing import KeyRing
+from domain.postgres import engines
+from domain.sealing import KeyRing, rotation
+from domain.sealing.rotation import Found, Resealed
 from domain.snapshots import User
 from domain.tables import outbox
 from domain.tables import users as user_rows
@@ -30,12 +31,12 @@ def grow(engine: Engine, count: int, *, ring: KeyRing = BEFORE, password: str | 
 
 def reseal(engine: Engine, ids: Sequence[UUID], *, ring: KeyRing = BOTH) -> Resealed:
     with engine.begin() as conn:
-        return resealing.reseal(conn, column=PASSWORD, ids=ids, ring=ring)
+        return rotation.reseal(conn, column=PASSWORD, ids=ids, ring=ring)
 
 
 def look(engine: Engine, *, after: UUID | None = None, limit: int = 100) -> Sequence[Found]:
     with engine.begin() as conn:
-        return resealing.look(conn, column=PASSWORD, after=after, limit=limit)
+        return rotation.look(conn, column=PASSWORD, after=after, limit=limit)
 
 
 def opened(engine: Engine, user_id: UUID, *, ring: KeyRing) -> str:
@@ -139,7 +140,7 @@ def test_secrets_of_webhooks_are_sealed_anew_too(engine: Engine, column: object)
         )
 
     with engine.begin() as conn:
-        resealing.reseal(conn, column=column, ids=[webhook.id], ring=BOTH)  # type: ignore[arg-type]
+        rotation.reseal(conn, column=column, ids=[webhook.id], ring=BOTH)  # type: ignore[arg-type]
         sealed = conn.execute(select(column)).scalar_one()  # type: ignore[call-overload]
 
     assert AFTER.unseal(sealed, user_id=webhook.id) == secret
@@ -149,14 +150,14 @@ def test_every_column_that_is_sealed_is_looked_after() -> None:
     sealed = {column for table in (user_rows, webhook_rows) for column in table.c if column.name.endswith("_sealed")}
 
     every = {column for table in user_rows.metadata.tables.values() for column in table.c}
-    assert set(resealing.SEALED) == sealed == {column for column in every if column.name.endswith("_sealed")}
+    assert set(rotation.SEALED) == sealed == {column for column in every if column.name.endswith("_sealed")}
 
 
 @pytest.mark.parametrize("prepare", [False, True])
 def test_a_look_goes_as_well_when_its_statement_is_prepared(engine: Engine, *, prepare: bool) -> None:
     """Workers prepare what they say for the second time, and a prepared statement takes numbers as bigint."""
     (user_id,) = grow(engine, 1)
-    workers = db.engine(engine.url.render_as_string(hide_password=False), pool_size=1, prepare=prepare)
+    workers = engines.engine(engine.url.render_as_string(hide_password=False), pool_size=1, prepare=prepare)
 
     looks = [list(look(workers, after=after)) for after in (None, None, None, UUID(int=0), UUID(int=0), UUID(int=0))]
     workers.dispose()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from domain import safeguards, sealing
-from domain.settings import Settings
+from domain import sealing
+from domain.configuration import start_checks
+from domain.configuration.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from domain.settings import Settings
 )
 def test_a_default_password_at_another_host_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="has a default password") as raised:
-        safeguards.require(Settings(database_url=url, auth="keys"))
+        start_checks.require(Settings(database_url=url, auth="keys"))
 
     assert "\n" not in str(raised.value)
 
@@ -43,15 +44,15 @@ def test_a_default_password_at_another_host_is_refused(url: str) -> None:
     ],
 )
 def test_a_password_of_ones_own_or_a_database_of_this_machine_will_do(url: str) -> None:
-    safeguards.require(Settings(database_url=url, auth=None))
+    start_checks.require(Settings(database_url=url, auth=None))
 
 
 def test_whoever_says_that_authentication_is_off_has_said_it_of_the_database_too() -> None:
     url = "postgresql://postgres:postgres@db/farm"
 
-    safeguards.require(Settings(database_url=url, auth="off"))
+    start_checks.require(Settings(database_url=url, auth="off"))
     with pytest.raises(ValueError, match="say BOTFARM_AUTH=off"):
-        safeguards.require(Settings(database_url=url, auth=None))
+        start_checks.require(Settings(database_url=url, auth=None))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644, 0o777, 0o440])
@@ -61,7 +62,7 @@ def test_a_key_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) 
     keys.chmod(mode)
 
     with pytest.raises(ValueError, match=f"{keys} holds sealing keys and is open to others: chmod 600"):
-        safeguards.require(Settings(secret_keys_file=str(keys)))
+        start_checks.require(Settings(secret_keys_file=str(keys)))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
@@ -70,7 +71,7 @@ def test_a_key_file_for_its_owner_alone_will_do(tmp_path: Path, mode: int) -> No
     sealing.make_file(keys)
     keys.chmod(mode)
 
-    safeguards.require(Settings(secret_keys_file=str(keys)))
+    start_checks.require(Settings(secret_keys_file=str(keys)))
 
 
 @pytest.mark.parametrize(("mode", "safe"), [(0o440, True), (0o460, False), (0o444, False), (0o404, False)])
@@ -90,11 +91,11 @@ def test_a_file_of_roots_may_be_read_through_a_group(
     monkeypatch.setattr(os, "geteuid", lambda: 1_000)
 
     if safe:
-        safeguards.require_private_keys(str(keys))
+        start_checks.require_private_keys(str(keys))
     else:
         with pytest.raises(ValueError, match="open to others"):
-            safeguards.require_private_keys(str(keys))
+            start_checks.require_private_keys(str(keys))
 
 
 def test_a_key_file_that_is_yet_to_be_made_is_none(tmp_path: Path) -> None:
-    safeguards.require(Settings(secret_keys_file=str(tmp_path / "secret.keys")))
+    start_checks.require(Settings(secret_keys_file=str(tmp_path / "secret.keys")))

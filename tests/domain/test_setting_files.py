@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 URL = "postgresql+psycopg2://me:p%40ss@db:6543/farm"
 
@@ -17,7 +17,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if not name.endswith("_FILE"):
             monkeypatch.delenv(f"{name}_FILE", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("domain.settings.SECRETS_FOLDER", tmp_path / "secrets")
+    monkeypatch.setattr("domain.configuration.settings.SECRETS_FOLDER", tmp_path / "secrets")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from domain.settings import DEFAULT_DATABASE_URL, Settings
+from domain.configuration.settings import DEFAULT_DATABASE_URL, Settings
 
 
 @pytest.fixture(autouse=True)

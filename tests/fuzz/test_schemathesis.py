@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.front import App
 from api.main import create_app
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import farming
 from tests.api.keyrings import new_key
 from tests.api.logs import logging_to

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.api.farms import farming
 from tests.api.keyrings import OWN, new_key
 from tests.api.servers import ApiProcess, eventually

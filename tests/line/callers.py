@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from benchmarks.connections import Connection
-from domain.requests.asking import lease_id
+from domain.requests.records import lease_id
 
 ACQUIRE = "/api/v1/users/acquire_lock"
 RELEASE = "/api/v1/users/release_lock"

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, sealing
-from domain.settings import Settings
+from domain import sealing
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from standalone.valkey import Valkey
 from tests.api.servers import ApiProcess
 from tests.line.processes import Farm, WorkerProcess
@@ -33,7 +34,7 @@ def processes(admin_engine: Engine, template: str, tmp_path_factory: pytest.Temp
         database_url=url, redis_url=valkey.url(), secret_keys_file=str(folder / "secret.keys"), port=0, worker_port=0
     )
     apis = [ApiProcess(settings, folder / f"api-{letter}.log") for letter in "ab"]
-    farm = Farm(apis, WorkerProcess(settings, folder / "worker.log"), valkey, db.engine(url, patience_seconds=30))
+    farm = Farm(apis, WorkerProcess(settings, folder / "worker.log"), valkey, engines.engine(url, patience_seconds=30))
     try:
         yield farm
     finally:

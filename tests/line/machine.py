@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import Engine, text
 
-from domain import locks, requests, user_changes, users
+from domain import locks, requests, users
+from domain import users as user_changes
 from domain.errors import (
     LineAhead,
     LockHeld,
@@ -25,8 +26,7 @@ from domain.errors import (
 from domain.locks import Acquire, Grant, Release, Released
 from domain.requests import Ask, Detach, Enqueue, Granted, Place, Undo, Viewer
 from domain.sealing import KeyRing
-from domain.user_changes import Change
-from domain.users import NewUser
+from domain.users import Change, NewUser
 from tests.line.model import Bot, Model, Unlawful
 
 TTL = timedelta(minutes=10)

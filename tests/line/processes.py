@@ -15,7 +15,7 @@ from uuid import UUID
 import httpx
 from sqlalchemy import Engine, text
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.valkey import Valkey
 from tests.api.servers import SOURCES, START_SECONDS, ApiProcess, environment, eventually
 from tests.line.judgements import Change, Request

@@ -19,7 +19,7 @@ from api.principals import ANONYMOUS, PLACE
 from api.services import Background
 from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused, Unauthenticated
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
-from domain.requests.asking import Key
+from domain.requests.records import Key
 from tests.api.logs import logging_to
 
 

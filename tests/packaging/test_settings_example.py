@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone import addresses, ports
 from standalone.errors import StandaloneError
 from standalone.options import Options

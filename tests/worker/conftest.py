@@ -6,9 +6,9 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from domain import db
+from domain.configuration.settings import Settings
+from domain.postgres import engines
 from domain.sealing import KeyRing
-from domain.settings import Settings
 from tests.worker import supervisors
 from tests.worker.farms import Farm, Outsider
 from tests.worker.hooks import Hooks, hooks_on
@@ -45,7 +45,7 @@ def outsider(redis_url: str, stream: Stream) -> Iterator[Outsider]:
 @pytest.fixture
 def single(database_url: str) -> Iterator[Engine]:
     """Single statements on the test's database, as a worker's relay has them: prepared, each its own transaction."""
-    single = db.engine(database_url, pool_size=40, patience_seconds=30, autocommit=True, prepare=True)
+    single = engines.engine(database_url, pool_size=40, patience_seconds=30, autocommit=True, prepare=True)
     yield single
     single.dispose()
 

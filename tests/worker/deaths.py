@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from domain import db
+from domain.postgres import engines
 from worker.relay import Relay
 from worker.stream import Stream
 
@@ -42,7 +42,10 @@ class Death:
 @contextlib.contextmanager
 def mortal(database_url: str, redis_url: str, *, prefix: str, death: Death) -> Iterator[Relay]:
     """A relay, alone with its connections, whose every call goes by `death`."""
-    engine, single = db.engine(database_url, name="mortal"), db.engine(database_url, name="mortal", autocommit=True)
+    engine, single = (
+        engines.engine(database_url, name="mortal"),
+        engines.engine(database_url, name="mortal", autocommit=True),
+    )
     stream = Stream(redis_url, prefix=prefix)
     _watch_engine(engine, death)
     _watch_engine(single, death)

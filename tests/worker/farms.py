@@ -11,8 +11,9 @@ from uuid import UUID
 import redis
 from sqlalchemy import Engine, select, text
 
-from domain import epochs, events, locks, users
-from domain.cursors import Cursor
+from domain import locks, users
+from domain.events import epochs, feed
+from domain.events.cursors import Cursor
 from domain.locks import Grant
 from domain.sealing import KeyRing
 from domain.snapshots import User
@@ -72,7 +73,7 @@ class Farm:
     def told(self) -> list[tuple[str, str]]:
         """Cursor and payload of every event, as the stream should have them."""
         with self.engine.begin() as conn:
-            found = events.following(conn, after=Cursor(0, 0), limit=100_000)
+            found = feed.following(conn, after=Cursor(0, 0), limit=100_000)
         return [(str(event.cursor), payload(event)) for event in found]
 
     def set_back(self, *, to_seq: int) -> None:

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine, Row, text
 
-from domain import outbox, webhooks
-from domain.events import Filter
+from domain import webhooks
+from domain.events import outbox
+from domain.events.feed import Filter
 from domain.sealing import KeyRing
 from domain.webhooks import Claim, Delivery, NewWebhook, Webhook
 from tests.worker.receivers import Handler, Receiver

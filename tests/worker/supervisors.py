@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

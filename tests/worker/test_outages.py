@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.postgres import Postgres
 from standalone.valkey import Valkey
 from tests.worker.supervisors import ROOT, StartWorker, environment, gone

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, event, text
 
-from domain import partitions
+from domain.events import partitions
 from domain.tables import relay_state
 from tests.worker.farms import Farm, Outsider, event_ids, seqs
 from tests.worker.turns import settle

@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Engine, select, update
 
 from domain import sealing, users, webhooks
+from domain.configuration.settings import Settings
 from domain.sealing import KeyRing
-from domain.settings import Settings
 from domain.snapshots import User
 from domain.tables import users as user_rows
 from domain.tables import webhooks as webhook_rows
@@ -127,7 +127,7 @@ def test_a_pass_that_failed_begins_anew_and_counts_nothing_twice(
     grow(engine, 10)
     passes = Resealing(engine, BOTH)
     with monkeypatch.context() as patch:
-        patch.setattr("domain.resealing.EXCHANGE", "SELECT 1/0, :ids, :sealed, :anew")
+        patch.setattr("domain.sealing.rotation.EXCHANGE", "SELECT 1/0, :ids, :sealed, :anew")
         with pytest.raises(Exception, match="division by zero"):
             passes.work()
 

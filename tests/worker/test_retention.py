@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from domain import partitions
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.events import partitions
 from domain.tables import relay_state
 from worker.duties import CLOSE_AFTER, Duties
 

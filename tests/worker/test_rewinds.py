@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from domain import db, epochs, events
+from domain.events import epochs, feed
+from domain.postgres import engines
 from domain.sealing import KeyRing
 from tests.worker.farms import Farm, Outsider, seqs
 from tests.worker.turns import settle
@@ -31,7 +32,7 @@ def copied(admin_engine: Engine, engine: Engine, farm: Farm, relay: Relay, ring:
     farm.change(10)
     settle(relay)
     url = make_url(admin_engine.url).set(database=name).render_as_string(hide_password=False)
-    copy = db.engine(url)
+    copy = engines.engine(url)
     yield Farm(copy, ring)
     copy.dispose()
     with admin_engine.connect() as conn:
@@ -91,7 +92,7 @@ def test_events_numbered_after_the_rewind_get_the_new_epoch_before_anybody_sees_
     told = [json.loads(body) for _, body in outsider.entries()[30:]]
     assert {event["epoch"] for event in told} == {"2"}
     with farm.engine.begin() as conn:
-        page = events.read(conn, after="2-20", limit=100, by=events.Filter())
+        page = feed.read(conn, after="2-20", limit=100, by=feed.Filter())
     assert [str(event.cursor) for event in page.events] == [event["cursor"] for event in told]
 
 

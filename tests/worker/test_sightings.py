@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import Engine
 
 from domain.cache import FRESH_MS, Cache, Entry
-from domain.events import Event
+from domain.events.feed import Event
 from tests.worker.farms import Farm
 from tests.worker.turns import settle
 from worker import sightings

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from domain import lifeline
-from domain.settings import Settings
+from domain.configuration.settings import Settings
+from domain.processes import parent_watch
 from tests.worker.farms import Farm
 from tests.worker.supervisors import ROOT, StartWorker, environment, gone
 from tests.worker.waiting import until
@@ -81,7 +81,7 @@ def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(setti
 
     os.close(writing)
 
-    assert process.wait(2) == lifeline.ORPHANED
+    assert process.wait(2) == parent_watch.ORPHANED
     os.close(reading)
 
 

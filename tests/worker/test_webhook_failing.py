@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.events import Filter
+from domain.events.feed import Filter
 from domain.webhooks import schedules
 from domain.webhooks.schedules import DELAYS
 from tests.worker import receivers

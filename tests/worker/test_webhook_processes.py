@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from standalone.valkey import Valkey
 from tests.worker import receivers
 from tests.worker.farms import Farm

@@ -7,8 +7,8 @@ import uuid
 import pytest
 from redis.exceptions import ConnectionError as RedisAway
 
-from domain import outbox
-from domain.events import Filter
+from domain.events import outbox
+from domain.events.feed import Filter
 from domain.webhooks import Claim
 from tests.worker.farms import Farm
 from tests.worker.hooks import Hooks

@@ -8,7 +8,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cloudevents.core.formats.json import JSONFormat
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from domain.events import Filter
+from domain.events.feed import Filter
 from tests.worker import receivers
 from tests.worker.farms import Farm
 from tests.worker.hooks import Hooks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 from tests.secrets import watching
 from tests.worker.waiting import until
 

@@ -7,8 +7,8 @@ written by the statement that already holds the user's row lock.
 
 from sqlalchemy import Connection, text
 
-from domain import epochs
-from domain.epochs import State
+from domain.events import epochs
+from domain.events.epochs import State
 
 
 def utc(expression: str) -> str:

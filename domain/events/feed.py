@@ -23,9 +23,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from domain import epochs
-from domain.cursors import Cursor
 from domain.errors import CursorTooOld, CursorUnknown
+from domain.events import epochs
+from domain.events.cursors import Cursor
 from domain.tables import epochs as epoch_rows
 from domain.tables import events
 from domain.timestamps import utc

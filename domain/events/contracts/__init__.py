@@ -4,8 +4,8 @@
 models, the models against every event that tests read, and both against `docs/schemas/released/`.
 """
 
-from domain.contracts.additions import breaches
-from domain.contracts.channels import asyncapi
-from domain.contracts.schemas import schemas, strict
+from domain.events.contracts.additions import breaches
+from domain.events.contracts.channels import asyncapi
+from domain.events.contracts.schemas import schemas, strict
 
 __all__ = ["asyncapi", "breaches", "schemas", "strict"]

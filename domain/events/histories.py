@@ -6,9 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain import events
 from domain.errors import HistoryTooOld
-from domain.events import Event
+from domain.events import feed
+from domain.events.feed import Event
 
 # A moment still to come is answered as of now: what holds now need not hold then.
 LAST_CHANGE = text("""
@@ -42,7 +42,7 @@ def holding(conn: Connection, *, user_id: UUID, at: datetime, projects: Collecti
     question = {"user_id": user_id, "at": at, "projects": limits}
     last = conn.execute(LAST_CHANGE, question).one_or_none()
     if last is not None and last.visible:
-        return events.find(conn, seq=last.seq) if last.holds else None
+        return feed.find(conn, seq=last.seq) if last.holds else None
     kept = conn.execute(KEPT, question).one()
     if not kept.complete:
         raise HistoryTooOld(user_id, kept.since)

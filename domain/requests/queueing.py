@@ -7,13 +7,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain import lines, locks, quotas
+from domain import locks
 from domain.errors import LineFull, NoUserFree, Refusal, RequestNotFound
-from domain.locks.owning import Lease
-from domain.requests import asking, ending, taking
-from domain.requests.asking import Ask, Granted, Key, Opened, Place
+from domain.locks import quotas, reservations
+from domain.locks.finding import Lease
+from domain.requests import ending, records, taking
 from domain.requests.ending import Undo
 from domain.requests.granting import Handover
+from domain.requests.records import Ask, Granted, Key, Opened, Place
 
 LINE_MOST = 10_000
 
@@ -103,10 +104,10 @@ WITH gone AS (DELETE FROM homes WHERE id = :home)
 UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp() WHERE home = :home AND granted_at IS NULL
 """)
 POSITIONS = text(f"""
-WITH {lines.ALIVE}
+WITH {reservations.ALIVE}
 SELECT w.id, 1 + count(q.id) AS position
 FROM lock_requests w LEFT JOIN lock_requests q
-    ON q.granted_at IS NULL AND q.selector = w.selector AND {lines.ATTENDED}
+    ON q.granted_at IS NULL AND q.selector = w.selector AND {reservations.ATTENDED}
     AND (q.priority, -q.id) > (w.priority, -w.id)
 WHERE w.id = ANY (:ids) GROUP BY w.id
 """)
@@ -118,7 +119,7 @@ def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted 
     Refusals: LineFull; NoMatchingUser; TooManyLocks; RequestEnded; RequestIdReused.
     """
     asks = [call.ask for call in calls]
-    opened = asking.open_all(conn, asks, home=calls[0].home)
+    opened = records.open_all(conn, asks, home=calls[0].home)
     outcomes = _refused(conn, asks, opened) | _given(conn, opened)
     old = [row.id for key, row in opened.items() if key not in outcomes and not row.is_new]
     if old:
@@ -127,7 +128,7 @@ def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted 
         conn, [opened[key].id for key, refusal in outcomes.items() if taking.is_nothing(refusal, opened[key])]
     )
     return [
-        asking.reused(ask, opened[ask.key]) or outcomes.get(ask.key) or Place(opened[ask.key].id, ask.request_id)
+        records.reused(ask, opened[ask.key]) or outcomes.get(ask.key) or Place(opened[ask.key].id, ask.request_id)
         for ask in asks
     ]
 
@@ -137,11 +138,11 @@ def detach(conn: Connection, calls: Sequence[Detach]) -> list[Granted | Refusal]
 
     Refusals: NoUserFree with the place that is kept; RequestNotFound when it is no more; RequestEnded.
     """
-    opened = asking.look_up(conn, [call.ask.key for call in calls])
+    opened = records.look_up(conn, [call.ask.key for call in calls])
     undos: list[Undo] = []
     for call in calls:
         row = opened.get(call.ask.key)
-        if row is not None and asking.reused(call.ask, row):  # another's place, or another's grant
+        if row is not None and records.reused(call.ask, row):  # another's place, or another's grant
             del opened[call.ask.key]
         elif row is not None and _is_unwanted(call, row):
             undos.append(Undo(call.ask.key))
@@ -168,7 +169,7 @@ def claim(conn: Connection, calls: Sequence[Claim]) -> list[bool]:
 def confirm(conn: Connection, *, home: UUID) -> list[Handover]:
     """Take for the callers at `home` what passes of other processes have granted them."""
     rows = conn.execute(CONFIRM, {"home": home}).all()
-    given = asking.repeated(conn, [row.id for row in rows])
+    given = records.repeated(conn, [row.id for row in rows])
     return [
         Handover((row.principal, row.request_id), home, granted)
         for row in rows
@@ -209,8 +210,8 @@ def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
 
 def _given(conn: Connection, opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:
     granted = {key: row.id for key, row in opened.items() if row.granted}
-    asking.claim(conn, granted.values())
-    given = asking.repeated(conn, granted.values())
+    records.claim(conn, granted.values())
+    given = records.repeated(conn, granted.values())
     return {key: given[request] for key, request in granted.items()}
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 
 def tell(message: str) -> int:

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, delete, text, update
 
-from domain import lines, locks
+from domain import locks
 from domain import users as farm
 from domain.errors import UserLocked
-from domain.locks import Release
-from domain.outbox import user_data
+from domain.events.outbox import user_data
+from domain.locks import Release, reservations
 from domain.sealing import KeyRing
 from domain.snapshots import User
 from domain.tables import users
@@ -64,7 +64,7 @@ def change(
             .values(**fields, updated_at=moment, lock_version=users.c.lock_version + 1)
         )
         _note(conn, "botfarm.user.updated.v1", user_id=user_id, principal=principal, traceparent=traceparent)
-        conn.execute(text(lines.HOPE))
+        conn.execute(text(reservations.HOPE))
     return farm.get(conn, user_id=user_id)
 
 

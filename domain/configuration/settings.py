@@ -20,7 +20,7 @@ from pydantic_settings import (
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from domain.setting_files import SECRETS_FOLDER, FilesSource
+from domain.configuration.setting_files import SECRETS_FOLDER, FilesSource
 
 DEFAULT_DATABASE_URL = "postgresql+psycopg2://postgres:postgres@127.0.0.1:5432/botfarm"
 ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
 
-from domain import lines
 from domain.errors import RequestNotFound
+from domain.locks import reservations
 
 HOLDERS_MOST = 20
 
@@ -47,10 +47,10 @@ class Queued:
 
 
 _QUEUED = f"""
-WITH {lines.ALIVE}
+WITH {reservations.ALIVE}
 SELECT q.*, q.count AS wanted,
     extract(epoch FROM coalesce(q.granted_at, clock_timestamp()) - q.created_at)::float8 AS waited_seconds,
-    CASE WHEN q.granted_at IS NOT NULL THEN 'granted' WHEN {lines.ATTENDED} THEN 'waiting' ELSE 'detached' END AS state,
+    CASE WHEN q.granted_at IS NOT NULL THEN 'granted' WHEN {reservations.ATTENDED} THEN 'waiting' ELSE 'detached' END AS state,
     CASE WHEN q.granted_at IS NULL THEN 1 + (
         SELECT count(*) FROM lock_requests o
         WHERE o.granted_at IS NULL AND o.selector = q.selector AND o.satisfiable
@@ -71,14 +71,14 @@ WHERE q.request_id = :request_id AND {VISIBLE} ORDER BY q.principal = :principal
 """)
 MATCHING = text(f"""
 SELECT count(*) FROM users u JOIN lock_requests q ON q.id = :id
-WHERE u.status = 'active' AND {lines.matches("u", "q")}
+WHERE u.status = 'active' AND {reservations.matches("u", "q")}
     AND (CAST(:projects AS uuid[]) IS NULL OR u.project_id = ANY (:projects))
 """)
 HOLDERS = text(f"""
 SELECT u.id AS user_id, u.login, u.lock_owner AS owner, u.lock_expires_at AS expires_at
 FROM users u JOIN lock_requests q ON q.id = :id
 WHERE u.locktime IS NOT NULL AND u.lock_expires_at > (SELECT clock_timestamp()) AND u.status = 'active'
-    AND {lines.matches("u", "q")} AND (CAST(:projects AS uuid[]) IS NULL OR u.project_id = ANY (:projects))
+    AND {reservations.matches("u", "q")} AND (CAST(:projects AS uuid[]) IS NULL OR u.project_id = ANY (:projects))
 ORDER BY u.lock_expires_at LIMIT :limit
 """)
 

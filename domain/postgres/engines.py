@@ -13,11 +13,11 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain import bridge, preparing
+from domain.postgres import event_loop, prepared_statements
 
 DEFAULT_PATIENCE_SECONDS = 4.0
 READ_ONLY_TRANSACTION = "25006"  # a primary that has become a standby: ask again, the name will move
-WORTH_ANOTHER_TRY = {READ_ONLY_TRANSACTION, *preparing.FORGOTTEN}
+WORTH_ANOTHER_TRY = {READ_ONLY_TRANSACTION, *prepared_statements.FORGOTTEN}
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def engine(
     )
     event.listen(made, "do_connect", _connect)
     if prepare:
-        preparing.install(made, generic=generic)
+        prepared_statements.install(made, generic=generic)
     return made
 
 
@@ -101,9 +101,11 @@ def _connect(
     _dialect: object, _record: object, args: Sequence[Any], options: Mapping[str, Any]
 ) -> psycopg2.extensions.connection | None:
     """On an event loop a thread connects: libpq resolves names, and does not let go meanwhile."""
-    if not bridge.active():
+    if not event_loop.active():
         return None  # as usual
-    connected: psycopg2.extensions.connection = bridge.wait_for(asyncio.to_thread(psycopg2.connect, *args, **options))
+    connected: psycopg2.extensions.connection = event_loop.wait_for(
+        asyncio.to_thread(psycopg2.connect, *args, **options)
+    )
     return connected
 
 
@@ -111,7 +113,7 @@ def _wait(connection: Any) -> None:  # noqa: ANN401  -- psycopg2 hands over its 
     """psycopg2's wait callback: drive the connection until it is ready, but only for so long."""
     patience = getattr(connection, "patience_seconds", None)
     deadline = None if patience is None else time.monotonic() + patience
-    ready = bridge.ready if bridge.active() else _ready
+    ready = event_loop.ready if event_loop.active() else _ready
     while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
         remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not ready(connection.fileno(), reading=state == psycopg2.extensions.POLL_READ, seconds=remaining):

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from uuid import UUID
 
 from domain.errors import LeaseLost, Refusal, UserNotFound
-from domain.fetching import Row
-from domain.outbox import lock_data
+from domain.events.outbox import lock_data
+from domain.postgres.raw_rows import Row
 from domain.snapshots import USER_COLUMNS
 
 LOCKED = """locked AS MATERIALIZED (

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, UnaryExpression, func, select, text
 
-from domain import epochs
+from domain.events import epochs
 from domain.tables import events, relay_state
 
 SIZE = 1_000_000  # events a partition, at most

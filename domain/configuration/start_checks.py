@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from domain.settings import Settings
+from domain.configuration.settings import Settings
 
 # What images, tutorials and hurried people set. Besides these, a password that is the name of its user.
 DEFAULT_PASSWORDS = frozenset(

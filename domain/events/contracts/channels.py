@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from domain.contracts.models import EVENTS, Event
-from domain.contracts.schemas import type_of
+from domain.events.contracts.models import EVENTS, Event
+from domain.events.contracts.schemas import type_of
 
 PAGE = "page"  # the message of the feed
 SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"

@@ -12,7 +12,7 @@ from psycopg2.extras import NamedTupleCursor
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from domain import preparing
+from domain.postgres import prepared_statements
 
 Row = Any  # a named tuple of the statement's columns
 
@@ -24,7 +24,7 @@ def rows(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> lis
     """
     if not conn.in_transaction():
         conn.begin()  # as any execution of SQLAlchemy's would: or it would have nothing to commit
-    preparer = preparing.of(conn)
+    preparer = prepared_statements.of(conn)
     driver: Any = conn.connection.driver_connection
     with driver.cursor(cursor_factory=NamedTupleCursor) as cursor:
         try:

@@ -11,9 +11,10 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, func, not_, select, text
 
-from domain import lines, snapshots
+from domain import snapshots
 from domain.errors import CursorMalformed, LoginTaken, Refusal, SealingUnconfigured, UserNotFound
-from domain.outbox import user_data
+from domain.events.outbox import user_data
+from domain.locks import reservations
 from domain.sealing import KeyRing
 from domain.snapshots import USER_COLUMNS, User
 from domain.tables import users
@@ -111,7 +112,7 @@ def create_many(
     parameters = _parameters([row for row in rows if not isinstance(row, Refusal)])
     told = {"principal": principal, "traceparent": traceparent}
     made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters | told)}
-    conn.execute(text(lines.HOPE))
+    conn.execute(text(reservations.HOPE))
     return [row if isinstance(row, Refusal) else made.get(row["id"], LoginTaken(row["login"])) for row in rows]
 
 

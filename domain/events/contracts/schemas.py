@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from domain.contracts.models import EVENTS, Event
+from domain.events.contracts.models import EVENTS, Event
 
 OPTIONAL = {"traceparent", "principal"}  # no request has made an expiry, and only histories tell of principals
 

@@ -1,0 +1,1 @@
+"""Settings, the files they may stand in, and the checks at start."""

@@ -1,0 +1,1 @@
+"""Processes of any kind: starting children, watching a parent, tuning the garbage collector."""

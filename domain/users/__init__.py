@@ -1,0 +1,6 @@
+"""Users of the farm: creating, finding, listing, changing and deleting them."""
+
+from domain.users.changing import Change, change, remove
+from domain.users.creating import Filter, NewUser, Page, create, create_many, find, get
+
+__all__ = ["Change", "Filter", "NewUser", "Page", "change", "create", "create_many", "find", "get", "remove"]
