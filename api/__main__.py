@@ -5,8 +5,8 @@ import sys
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import supervisor
-from api.pool_sizes import PoolSizes
+from api.execution.pool_sizes import PoolSizes
+from api.serving import supervisor
 from domain import log, sealing
 from domain.configuration import start_checks, start_failures
 from domain.configuration.settings import Settings
@@ -36,11 +36,12 @@ def main() -> int:
 
 def _alone(settings: Settings) -> int:
     # Not at the top: a parent needs none of what serving needs, and would take half a second and 40 MB for it.
-    from api import main, serving  # noqa: PLC0415
+    from api import main  # noqa: PLC0415
+    from api.serving import server
 
     app = main.create_app(settings)
-    config = serving.config(app, host=settings.host, port=settings.port)
-    return serving.run(serving.Server(config, stopping=app.state.services.stopping))
+    config = server.config(app, host=settings.host, port=settings.port)
+    return server.run(server.Server(config, stopping=app.state.services.stopping))
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -55,7 +56,7 @@ def _refuse_unsafe(settings: Settings) -> None:
 def _refuse_unusable(settings: Settings) -> None:
     sealing.load(text=settings.secret_keys, file=settings.secret_keys_file)
     if settings.rate_limit:
-        from api.limits import rate_of  # noqa: PLC0415  -- see `_alone`
+        from api.middleware.limits import rate_of  # noqa: PLC0415  -- see `_alone`
 
         rate_of(settings.rate_limit)
 

@@ -13,25 +13,27 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from api import docs, errors, health, limits, queries
-from api.aftermath import Aftermath
-from api.cache_writes import CacheWriter
-from api.database import Database
-from api.dispatcher import Dispatcher
-from api.event_streams import Streams
-from api.front import App, Layer
-from api.gate import Gate, document_as_open, refuse_open_routes
-from api.group_commit import REQUEST_VERBS, GroupCommit
-from api.hints import Hints
-from api.hot import HotPaths
-from api.identities import Identities
-from api.limits import Limits
-from api.metrics import Metrics
-from api.middleware import BodyLimit, Observer
-from api.pool_sizes import PoolSizes
-from api.routes import events, keys, locks, operations, pools, requests, stats, users, webhooks
+from api.auth.key_lookup import Identities
+from api.best_effort.after_commit import Aftermath
+from api.best_effort.cache_writer import CacheWriter
+from api.best_effort.wake_ups import Hints
+from api.events.sse_response import Streams
+from api.events.tailer import Tailer
+from api.execution.database_threads import Database
+from api.execution.dispatcher import Dispatcher
+from api.execution.group_commit import REQUEST_VERBS, GroupCommit
+from api.execution.pool_sizes import PoolSizes
+from api.http import errors, query_parameters
+from api.middleware import limits
+from api.middleware.authentication import Gate, document_as_open, refuse_open_routes
+from api.middleware.fast_routes import HotPaths
+from api.middleware.limits import Limits
+from api.middleware.observer import BodyLimit, Observer
+from api.middleware.stack import App, Layer
+from api.observability import health
+from api.observability.metrics import Metrics
+from api.routes import events, keys, locks, operations, pools, requests, stats, swagger, users, webhooks
 from api.services import Background, LockPolicy, Services
-from api.tailer import Tailer
 from domain import sealing
 from domain.cache import Cache
 from domain.configuration.settings import Settings
@@ -52,12 +54,12 @@ def create_app(settings: Settings, *, counters: str | None = None) -> App:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan,
-        dependencies=[Depends(queries.refuse_unknown)],
+        dependencies=[Depends(query_parameters.refuse_unknown)],
     )
     app.state.settings = settings
     app.state.services = services = _services(settings, counters=counters)
     errors.install(app)
-    modules = (pools, users, locks, requests, events, webhooks, keys, stats, operations, docs)
+    modules = (pools, users, locks, requests, events, webhooks, keys, stats, operations, swagger)
     refuse_open_routes(module.router for module in modules)
     for module in modules:
         app.include_router(module.router)

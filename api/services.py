@@ -11,15 +11,15 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 
-from api.cache_writes import CacheWriter
-from api.database import Database
-from api.dispatcher import Dispatcher
-from api.event_streams import Streams
-from api.group_commit import GroupCommit
-from api.health import Monitor
-from api.hints import Hints
-from api.identities import Identities
-from api.metrics import Metrics
+from api.auth.key_lookup import Identities
+from api.best_effort.cache_writer import CacheWriter
+from api.best_effort.wake_ups import Hints
+from api.events.sse_response import Streams
+from api.execution.database_threads import Database
+from api.execution.dispatcher import Dispatcher
+from api.execution.group_commit import GroupCommit
+from api.observability.health import Monitor
+from api.observability.metrics import Metrics
 from domain import log
 from domain.cache import Cache
 from domain.configuration.settings import Settings

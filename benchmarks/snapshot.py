@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from api import health
+from api.observability import health
 from benchmarks import alone
 from benchmarks.failures import Unmeasured
 from benchmarks.farms import fill, new_database

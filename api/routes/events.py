@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from api import event_streams, pages, responses
-from api.frames import CURSOR_TYPE
-from api.inputs import EventsQuery, StreamQuery
-from api.paths import BASE
-from api.principals import Listener, Principal
+from api.auth.principals import Listener, Principal
+from api.events import sse_response
+from api.events.sse_frames import CURSOR_TYPE
+from api.http import openapi_responses, pagination
+from api.http.paths import BASE
+from api.schemas.input import EventsQuery, StreamQuery
 from api.services import Provided, Services
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
 from domain.events import feed
@@ -19,14 +20,16 @@ from domain.events.cursors import Cursor
 from domain.events.feed import Filter
 
 MEDIA_TYPE = "application/cloudevents-batch+json"
-FEED: responses.Responses = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}}
-STREAM: responses.Responses = {
+FEED: openapi_responses.Responses = {
+    200: {"content": {MEDIA_TYPE: {"schema": {"type": "array", "items": {"type": "object"}}}}}
+}
+STREAM: openapi_responses.Responses = {
     200: {
         "description": "`id` is the cursor, `event` the type and `data` the CloudEvent, on one line. "
         f"A block of the type `{CURSOR_TYPE}` has no data: its id says how far was looked without a match, and "
         "EventSource remembers it by itself. A client that reads too slowly is hung up on, and may go on after its "
         "last id.",
-        "content": {event_streams.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {sse_response.MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
 REFUSALS = (CursorMalformed, CursorTooOld, CursorUnknown)
@@ -38,7 +41,7 @@ router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
     "",
     summary="Events in order, after a cursor",
     response_class=Response,
-    responses=FEED | responses.describe(*REFUSALS),
+    responses=FEED | openapi_responses.describe(*REFUSALS),
 )
 @router.get("/", include_in_schema=False)
 async def read(
@@ -48,7 +51,7 @@ async def read(
     headers = {
         "X-Cursor": str(page.looked),
         "X-Caught-Up": "true" if page.caught_up else "false",
-        "Link": pages.link(request, after=page.looked),
+        "Link": pagination.link(request, after=page.looked),
     }
     body = f"[{','.join(map(feed.as_json, page.events))}]"
     return Response(body, media_type=MEDIA_TYPE, headers=headers)
@@ -58,7 +61,7 @@ async def read(
     "/stream",
     summary="Events as they come, as Server-Sent Events",
     response_class=Response,
-    responses=STREAM | responses.describe(*REFUSALS),
+    responses=STREAM | openapi_responses.describe(*REFUSALS),
 )
 @router.get("/stream/", include_in_schema=False)
 async def stream(

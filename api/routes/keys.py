@@ -5,11 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import audits, pages, responses
-from api.inputs import RotateIn
-from api.key_forms import KeyIn, KeyOut, KeysQuery, SecretKeyOut, WhoamiOut
-from api.paths import BASE
-from api.principals import Admin, Anybody
+from api.auth import audit_log
+from api.auth.principals import Admin, Anybody
+from api.http import openapi_responses, pagination
+from api.http.paths import BASE
+from api.schemas.input import RotateIn
+from api.schemas.keys import KeyIn, KeyOut, KeysQuery, SecretKeyOut, WhoamiOut
 from api.services import Provided
 from domain import keys
 from domain.errors import KeyNameTaken, KeyNotFound
@@ -20,7 +21,7 @@ KEYS = f"{BASE}/keys"
 router = APIRouter(prefix=BASE, tags=["keys"])
 
 
-@router.get("/whoami", summary="Who the caller is, and what it may do", responses=responses.describe())
+@router.get("/whoami", summary="Who the caller is, and what it may do", responses=openapi_responses.describe())
 @router.get("/whoami/", include_in_schema=False)
 async def whoami(caller: Anybody) -> WhoamiOut:
     return WhoamiOut.of(caller)
@@ -30,14 +31,14 @@ async def whoami(caller: Anybody) -> WhoamiOut:
     "/keys/",
     status_code=201,
     summary="Make a key; it is shown this once",
-    responses=responses.describe(KeyNameTaken),
+    responses=openapi_responses.describe(KeyNameTaken),
 )
 @router.post("/keys", status_code=201, include_in_schema=False)
 async def create(body: KeyIn, response: Response, services: Provided, caller: Admin) -> SecretKeyOut:
     caller.demand_projects(body.projects)
     new = NewKey(**body.model_dump())
     key, secret = await services.database.run(keys.create, new=new, created_by=caller.name)
-    audits.note(
+    audit_log.note(
         services.metrics, who=caller.name, what="key.create", on=key.id, name=key.name, scopes=sorted(key.scopes)
     )
     response.headers["Location"] = f"{KEYS}/{key.id}"
@@ -45,18 +46,18 @@ async def create(body: KeyIn, response: Response, services: Provided, caller: Ad
     return SecretKeyOut.made(key, secret)
 
 
-@router.get("/keys/", summary="List keys, revoked ones too", responses=responses.describe())
+@router.get("/keys/", summary="List keys, revoked ones too", responses=openapi_responses.describe())
 @router.get("/keys", include_in_schema=False)
 async def find(
     query: Annotated[KeysQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
 ) -> list[KeyOut]:
     found = await services.database.run(keys.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
-        response.headers["Link"] = pages.link(request, after=found[-1].id)
+        response.headers["Link"] = pagination.link(request, after=found[-1].id)
     return [KeyOut.of(key) for key in found]
 
 
-@router.get("/keys/{key_id}", summary="One key", responses=responses.describe(KeyNotFound))
+@router.get("/keys/{key_id}", summary="One key", responses=openapi_responses.describe(KeyNotFound))
 async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
     return KeyOut.of(await services.database.run(keys.get, key_id=key_id, projects=caller.projects))
 
@@ -65,24 +66,24 @@ async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
     "/keys/{key_id}",
     status_code=204,
     summary="Revoke a key, for good: within 5 s nobody lets it in any more; its locks live on",
-    responses=responses.describe(KeyNotFound),
+    responses=openapi_responses.describe(KeyNotFound),
 )
 async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
     await services.database.run(keys.revoke, key_id=key_id, projects=caller.projects)
-    audits.note(services.metrics, who=caller.name, what="key.revoke", on=key_id)
+    audit_log.note(services.metrics, who=caller.name, what="key.revoke", on=key_id)
     return Response(status_code=204)
 
 
 @router.post(
     "/keys/{key_id}/rotate",
     summary="A new key for the same principal, shown this once; the old one goes on for a while",
-    responses=responses.describe(KeyNotFound),
+    responses=openapi_responses.describe(KeyNotFound),
 )
 async def rotate(
     key_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
 ) -> SecretKeyOut:
     overlap = (body or RotateIn()).overlap
     key, secret = await services.database.run(keys.rotate, key_id=key_id, overlap=overlap, projects=caller.projects)
-    audits.note(services.metrics, who=caller.name, what="key.rotate", on=key_id)
+    audit_log.note(services.metrics, who=caller.name, what="key.rotate", on=key_id)
     response.headers["Cache-Control"] = "no-store"
     return SecretKeyOut.made(key, secret)

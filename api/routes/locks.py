@@ -5,11 +5,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api import acquisitions, audits, hot, identifiers, lock_reads, responses, traces, waiting
-from api.inputs import AcquireIn, LockQuery, ReleaseIn, RenewIn
-from api.outputs import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
-from api.paths import BASE
-from api.principals import Locker, Reader
+from api.auth import audit_log
+from api.auth.principals import Locker, Reader
+from api.http import openapi_responses, random_ids, traceparent
+from api.http.paths import BASE
+from api.locking import acquiring, cached_reads, lock_answers
+from api.middleware import fast_routes
+from api.schemas.input import AcquireIn, LockQuery, ReleaseIn, RenewIn
+from api.schemas.output import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
 from api.services import Provided
 from domain.errors import (
     CoolingDown,
@@ -35,7 +38,7 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 @router.post(
     "/acquire_lock",
     summary="Take the lock of this user",
-    responses=responses.describe(
+    responses=openapi_responses.describe(
         UserNotFound,
         LockHeld,
         UserQuarantined,
@@ -48,7 +51,7 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
         TooManyLocks,
     ),
 )
-@hot.route
+@fast_routes.route
 async def acquire(
     user_id: UUID,
     request: Request,
@@ -60,17 +63,17 @@ async def acquire(
     wish = body or ANY_ACQUIRE
     wanted = Acquire(
         user_id=user_id,
-        lease_id=wish.lease_id or identifiers.new(),
+        lease_id=wish.lease_id or random_ids.new(),
         principal=caller.name,
         owner=wish.owner or caller.name,
         ttl=services.policy.ttl_for(wish.ttl_seconds),
         metadata=wish.metadata,
         cooldown=services.policy.cooldown,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
         limited=caller.locks_most is not None,
     )
-    grant = await waiting.acquire(
+    grant = await acquiring.acquire(
         services,
         wanted,
         wait_seconds=wish.wait_seconds,
@@ -79,15 +82,15 @@ async def acquire(
         request=request,
     )
     response.headers["Cache-Control"] = "no-store"
-    return acquisitions.of_grant(services, grant, principal=caller.name)
+    return lock_answers.of_grant(services, grant, principal=caller.name)
 
 
 @router.post(
     "/renew_lock",
     summary="Set a new expiry for a lease in force",
-    responses=responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
+    responses=openapi_responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
 )
-@hot.route
+@fast_routes.route
 async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker) -> RenewedOut:
     request = Renew(
         user_id=user_id,
@@ -97,7 +100,7 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker
         cooldown=services.policy.cooldown,
         lifetime_max=services.policy.lifetime_max,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
     )
     renewal = await services.commits.submit(request)
     return RenewedOut.of(renewal.user, lease_id=renewal.lease_id, server_time=renewal.user.seen_at)
@@ -106,9 +109,9 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker
 @router.post(
     "/release_lock",
     summary="Give this user back",
-    responses=responses.describe(UserNotFound, LeaseLost, NotLockHolder),
+    responses=openapi_responses.describe(UserNotFound, LeaseLost, NotLockHolder),
 )
-@hot.route
+@fast_routes.route
 async def release(user_id: UUID, services: Provided, caller: Locker, body: ReleaseIn | None = None) -> ReleasedOut:
     wish = body or ANY_RELEASE
     if wish.force:
@@ -120,11 +123,11 @@ async def release(user_id: UUID, services: Provided, caller: Locker, body: Relea
         reason="forced" if wish.force else "holder",
         note=wish.reason,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
     )
     outcome = await services.commits.submit(request)
     if wish.force:
-        audits.note(services.metrics, who=caller.name, what="lock.force", on=user_id, reason=wish.reason)
+        audit_log.note(services.metrics, who=caller.name, what="lock.force", on=user_id, reason=wish.reason)
     return ReleasedOut.of(outcome.user, released=outcome.released)
 
 
@@ -132,11 +135,11 @@ async def release(user_id: UUID, services: Provided, caller: Locker, body: Relea
     "/lock",
     summary="Whether this user is locked, and by whom",
     response_model_exclude_unset=True,
-    responses=responses.describe(UserNotFound),
+    responses=openapi_responses.describe(UserNotFound),
 )
 async def look(
     user_id: UUID, query: Annotated[LockQuery, Query()], services: Provided, caller: Reader, response: Response
 ) -> LockStateOut:
-    state, source = await lock_reads.read(services, user_id=user_id, query=query, projects=caller.projects)
+    state, source = await cached_reads.read(services, user_id=user_id, query=query, projects=caller.projects)
     response.headers["X-Cache"] = source
     return state

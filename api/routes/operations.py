@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from api import metrics
+from api.observability import metrics
 from api.services import Provided
 
 router = APIRouter(tags=["operations"])

@@ -5,12 +5,14 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 
-from api import acquisitions, hot, identifiers, responses, traces, waiting
-from api.group_commit import Outcome
-from api.inputs import PoolIn, ReleaseManyIn, RenewManyIn
-from api.outputs import PoolOut, ReleasedManyOut, RenewedManyOut
-from api.paths import BASE
-from api.principals import Locker
+from api.auth.principals import Locker
+from api.execution.group_commit import Outcome
+from api.http import openapi_responses, random_ids, traceparent
+from api.http.paths import BASE
+from api.locking import acquiring, lock_answers
+from api.middleware import fast_routes
+from api.schemas.input import PoolIn, ReleaseManyIn, RenewManyIn
+from api.schemas.output import PoolOut, ReleasedManyOut, RenewedManyOut
 from api.services import Provided, Services
 from domain import locks
 from domain.errors import (
@@ -33,11 +35,11 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
 @router.post(
     "/acquire_lock",
     summary="Take the locks of any users that match: all or none",
-    responses=responses.describe(
+    responses=openapi_responses.describe(
         NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken, TooManyLocks
     ),
 )
-@hot.route
+@fast_routes.route
 async def acquire(
     request: Request, services: Provided, caller: Locker, response: Response, body: PoolIn | None = None
 ) -> PoolOut:
@@ -45,7 +47,7 @@ async def acquire(
     if wish.project_id is not None:
         caller.demand_project(wish.project_id)
     ask = Ask(
-        request_id=wish.request_id or identifiers.new(),
+        request_id=wish.request_id or random_ids.new(),
         principal=caller.name,
         owner=wish.owner or caller.name,
         ttl=services.policy.ttl_for(wish.ttl_seconds),
@@ -58,22 +60,22 @@ async def acquire(
         cooldown=services.policy.cooldown,
         priority=wish.priority,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
         limited=caller.locks_most is not None,
     )
-    granted = await waiting.take(
+    granted = await acquiring.take(
         services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
     )
     response.headers["Cache-Control"] = "no-store"
-    return acquisitions.of_request(services, granted, ask=ask)
+    return lock_answers.of_request(services, granted, ask=ask)
 
 
 @router.post(
     "/renew_lock",
     summary="Set a new expiry for many leases: one heartbeat for a whole job",
-    responses=responses.describe(),
+    responses=openapi_responses.describe(),
 )
-@hot.route
+@fast_routes.route
 async def renew(body: RenewManyIn, services: Provided, caller: Locker) -> RenewedManyOut:
     requests = [
         Renew(
@@ -84,21 +86,21 @@ async def renew(body: RenewManyIn, services: Provided, caller: Locker) -> Renewe
             cooldown=services.policy.cooldown,
             lifetime_max=services.policy.lifetime_max,
             projects=caller.projects,
-            traceparent=traces.current(),
+            traceparent=traceparent.current(),
         )
         for lease in body.leases
     ]
     outcomes = await services.commits.submit_all(requests)
     server_time = await _server_time(services, outcomes)
-    return acquisitions.renewed(requests, outcomes, server_time=server_time)
+    return lock_answers.renewed(requests, outcomes, server_time=server_time)
 
 
 @router.post(
     "/release_lock",
     summary="Give many users back: by their leases, or all of one owner",
-    responses=responses.describe(),
+    responses=openapi_responses.describe(),
 )
-@hot.route
+@fast_routes.route
 async def release(body: ReleaseManyIn, services: Provided, caller: Locker) -> ReleasedManyOut:
     if body.leases is None:
         owned = await services.database.run(
@@ -107,15 +109,15 @@ async def release(body: ReleaseManyIn, services: Provided, caller: Locker) -> Re
     else:
         owned = [(lease.user_id, lease.lease_id) for lease in body.leases]
     requests = [
-        Release(user_id, caller.name, lease_id, projects=caller.projects, traceparent=traces.current())
+        Release(user_id, caller.name, lease_id, projects=caller.projects, traceparent=traceparent.current())
         for user_id, lease_id in owned
     ]
     outcomes = await services.commits.submit_all(requests) if requests else []
     server_time = await _server_time(services, outcomes)
-    return acquisitions.released(requests, outcomes, server_time=server_time)
+    return lock_answers.released(requests, outcomes, server_time=server_time)
 
 
 async def _server_time(services: Services, outcomes: Sequence[Outcome]) -> datetime:
     """When the list was judged; when nothing of it is known, now."""
-    judged_at = acquisitions.seen_at(outcomes)
+    judged_at = lock_answers.seen_at(outcomes)
     return await services.database.run(clocks.now) if judged_at is None else judged_at

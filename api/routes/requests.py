@@ -5,11 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api import audits, responses, traces
-from api.inputs import ForceQuery, LimitQuery
-from api.outputs import RequestOut
-from api.paths import BASE
-from api.principals import Locker, Principal, ReaderOrLocker
+from api.auth import audit_log
+from api.auth.principals import Locker, Principal, ReaderOrLocker
+from api.http import openapi_responses, traceparent
+from api.http.paths import BASE
+from api.schemas.input import ForceQuery, LimitQuery
+from api.schemas.output import RequestOut
 from api.services import Provided, Services
 from domain import requests
 from domain.errors import NotLockHolder, RequestEnded, RequestNotFound
@@ -18,7 +19,7 @@ from domain.requests import Cancelled, Viewer
 router = APIRouter(prefix=f"{BASE}/lock_requests", tags=["waiting line"])
 
 
-@router.get("/", summary="The requests in line, the next one first", responses=responses.describe())
+@router.get("/", summary="The requests in line, the next one first", responses=openapi_responses.describe())
 @router.get("", include_in_schema=False)
 async def find(query: Annotated[LimitQuery, Query()], services: Provided, caller: ReaderOrLocker) -> list[RequestOut]:
     found = await services.database.run(requests.find, viewer=_viewer(caller), limit=query.limit)
@@ -28,7 +29,7 @@ async def find(query: Annotated[LimitQuery, Query()], services: Provided, caller
 @router.get(
     "/{request_id}",
     summary="One request: its place, how many users match, and who holds them until when",
-    responses=responses.describe(RequestNotFound),
+    responses=openapi_responses.describe(RequestNotFound),
 )
 async def explain(request_id: UUID, services: Provided, caller: ReaderOrLocker) -> RequestOut:
     queued = await services.database.run(requests.explain, request_id=request_id, viewer=_viewer(caller))
@@ -45,7 +46,7 @@ async def explain(request_id: UUID, services: Provided, caller: ReaderOrLocker) 
         " outside the caller's projects stay locked. A granted request stays known as ended for a day: to acquire with"
         " its id or to end it again is 409 `request-ended`."
     ),
-    responses=responses.describe(RequestNotFound, RequestEnded, NotLockHolder),
+    responses=openapi_responses.describe(RequestNotFound, RequestEnded, NotLockHolder),
 )
 async def cancel(
     request_id: UUID, query: Annotated[ForceQuery, Query()], services: Provided, caller: Locker
@@ -57,7 +58,7 @@ async def cancel(
         request_id=request_id,
         viewer=Viewer(caller.name, own_only=not caller.may("admin"), projects=caller.projects),
         force_reason=query.reason,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
     )
     services.commits.committed(ended.released)
     services.dispatcher.cancelled(ended.key)
@@ -72,7 +73,9 @@ def _audit(services: Services, ended: Cancelled, *, caller: Principal, reason: s
         return
     what = "request.force" if ended.released else "request.cancel"
     users = [str(released.user.id) for released in ended.released]
-    audits.note(services.metrics, who=caller.name, what=what, on=request_id, reason=reason, principal=of, users=users)
+    audit_log.note(
+        services.metrics, who=caller.name, what=what, on=request_id, reason=reason, principal=of, users=users
+    )
 
 
 def _viewer(caller: Principal) -> Viewer:

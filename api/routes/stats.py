@@ -2,17 +2,17 @@
 
 from fastapi import APIRouter
 
-from api import responses
-from api.outputs import StatsOut, TotalOut
-from api.paths import BASE
-from api.principals import Reader
+from api.auth.principals import Reader
+from api.http import openapi_responses
+from api.http.paths import BASE
+from api.schemas.output import StatsOut, TotalOut
 from api.services import Provided
 from domain import statistics
 
 router = APIRouter(prefix=f"{BASE}/stats", tags=["operations"])
 
 
-@router.get("", summary="Totals per project, env and domain", responses=responses.describe())
+@router.get("", summary="Totals per project, env and domain", responses=openapi_responses.describe())
 @router.get("/", include_in_schema=False)
 async def totals(services: Provided, caller: Reader) -> StatsOut:
     found = await services.database.run(statistics.totals, projects=caller.projects)

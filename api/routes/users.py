@@ -8,11 +8,12 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import ValidationError, WithJsonSchema
 
-from api import audits, errors, pages, responses, traces
-from api.inputs import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
-from api.outputs import BatchOut, UserOut
-from api.paths import BASE
-from api.principals import Admin, Listener, Principal, Reader
+from api.auth import audit_log
+from api.auth.principals import Admin, Listener, Principal, Reader
+from api.http import errors, openapi_responses, pagination, traceparent
+from api.http.paths import BASE
+from api.schemas.input import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
+from api.schemas.output import BatchOut, UserOut
 from api.services import Provided
 from domain import users
 from domain import users as user_changes
@@ -41,15 +42,15 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["users"])
     "/",
     status_code=201,
     summary="Create a user",
-    responses=responses.describe(LoginTaken, SealingUnconfigured),
+    responses=openapi_responses.describe(LoginTaken, SealingUnconfigured),
 )
 @router.post("", status_code=201, include_in_schema=False)
 async def create(body: UserIn, response: Response, services: Provided, caller: Admin) -> UserOut:
     caller.demand_project(body.project_id)
     user = await services.database.run(
-        users.create, new=_new(body), ring=services.ring, principal=caller.name, traceparent=traces.current()
+        users.create, new=_new(body), ring=services.ring, principal=caller.name, traceparent=traceparent.current()
     )
-    audits.note(services.metrics, who=caller.name, what="user.create", on=user.id)
+    audit_log.note(services.metrics, who=caller.name, what="user.create", on=user.id)
     response.headers["Location"] = f"{BASE}/users/{user.id}"
     return UserOut.of(user)
 
@@ -57,7 +58,7 @@ async def create(body: UserIn, response: Response, services: Provided, caller: A
 @router.post(
     "/batch",
     summary="Create up to 1,000 users; a bad row never fails its neighbours",
-    responses=responses.describe(),
+    responses=openapi_responses.describe(),
 )
 async def create_batch(
     body: Annotated[list[Any], Body(min_length=1, max_length=BATCH_MOST), WithJsonSchema(ROWS_SCHEMA)],
@@ -69,16 +70,18 @@ async def create_batch(
     new = [_new(row) for row in rows if isinstance(row, UserIn)]
     made = iter(
         await services.database.run(
-            users.create_many, new=new, ring=services.ring, principal=caller.name, traceparent=traces.current()
+            users.create_many, new=new, ring=services.ring, principal=caller.name, traceparent=traceparent.current()
         )
     )
     outcomes = [next(made) if isinstance(row, UserIn) else row for row in rows]
     created = [str(outcome.id) for outcome in outcomes if isinstance(outcome, User)]
-    audits.note(services.metrics, who=caller.name, what="user.create_batch", on=None, users=created)
+    audit_log.note(services.metrics, who=caller.name, what="user.create_batch", on=None, users=created)
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 
 
-@router.get("/", summary="List users, in the order of their logins", responses=responses.describe(CursorMalformed))
+@router.get(
+    "/", summary="List users, in the order of their logins", responses=openapi_responses.describe(CursorMalformed)
+)
 @router.get("", include_in_schema=False)
 async def find(
     query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Reader
@@ -89,11 +92,11 @@ async def find(
         return []
     page = await services.database.run(users.find, by=_filter(query, caller), limit=query.limit, after=query.after)
     if page.next_cursor is not None:
-        response.headers["Link"] = pages.link(request, after=page.next_cursor)
+        response.headers["Link"] = pagination.link(request, after=page.next_cursor)
     return [UserOut.of(user) for user in page.users]
 
 
-@router.get("/{user_id}", summary="One user", responses=responses.describe(UserNotFound))
+@router.get("/{user_id}", summary="One user", responses=openapi_responses.describe(UserNotFound))
 async def get(user_id: UUID, services: Provided, caller: Reader) -> UserOut:
     return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
 
@@ -101,7 +104,7 @@ async def get(user_id: UUID, services: Provided, caller: Reader) -> UserOut:
 @router.patch(
     "/{user_id}",
     summary="Change a user; a lock is never touched",
-    responses=responses.describe(UserNotFound, SealingUnconfigured),
+    responses=openapi_responses.describe(UserNotFound, SealingUnconfigured),
 )
 async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Admin) -> UserOut:
     if "project_id" in body.model_fields_set:
@@ -113,11 +116,11 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Adm
         ring=services.ring,
         principal=caller.name,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
     )
     services.dispatcher.freed()
     fields = sorted(body.model_fields_set)
-    audits.note(services.metrics, who=caller.name, what="user.change", on=user_id, fields=fields, status=user.status)
+    audit_log.note(services.metrics, who=caller.name, what="user.change", on=user_id, fields=fields, status=user.status)
     return UserOut.of(user)
 
 
@@ -125,7 +128,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Adm
     "/{user_id}",
     status_code=204,
     summary="Delete a user; a locked one only with force and a reason",
-    responses=responses.describe(UserNotFound, UserLocked),
+    responses=openapi_responses.describe(UserNotFound, UserLocked),
 )
 async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Admin) -> Response:
     await services.database.run(
@@ -134,9 +137,9 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         principal=caller.name,
         force_reason=query.reason,
         projects=caller.projects,
-        traceparent=traces.current(),
+        traceparent=traceparent.current(),
     )
-    audits.note(services.metrics, who=caller.name, what="user.delete", on=user_id, force_reason=query.reason)
+    audit_log.note(services.metrics, who=caller.name, what="user.delete", on=user_id, force_reason=query.reason)
     await asyncio.to_thread(services.cache_writer.forget, user_id)
     return Response(status_code=204)
 
@@ -150,7 +153,7 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
         " empty when nobody held the user then, which is so from `expires_at` on even where `expired` was noted later."
         " A moment still to come is answered as of now."
     ),
-    responses=responses.describe(CursorMalformed, HistoryTooOld),
+    responses=openapi_responses.describe(CursorMalformed, HistoryTooOld),
 )
 async def history(
     user_id: UUID,
@@ -167,7 +170,7 @@ async def history(
         feed.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
     )
     if len(found) == query.limit:
-        response.headers["Link"] = pages.link(request, after=found[-1].cursor)
+        response.headers["Link"] = pagination.link(request, after=found[-1].cursor)
     return [_told(event) for event in found]
 
 

@@ -5,12 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api import audits, pages, responses
-from api.inputs import RotateIn
-from api.paths import BASE
-from api.principals import Admin, Principal
-from api.services import Provided, Services
-from api.webhook_forms import (
+from api.auth import audit_log
+from api.auth.principals import Admin, Principal
+from api.http import openapi_responses, pagination
+from api.http.paths import BASE
+from api.schemas.input import RotateIn
+from api.schemas.webhooks import (
     DeliveriesQuery,
     DeliveryOut,
     ResumeIn,
@@ -21,6 +21,7 @@ from api.webhook_forms import (
     WebhooksQuery,
     host,
 )
+from api.services import Provided, Services
 from domain import webhooks
 from domain.errors import (
     AddressForbidden,
@@ -45,7 +46,7 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
     "/",
     status_code=201,
     summary="Create a webhook; its secret is shown this once",
-    responses=responses.describe(
+    responses=openapi_responses.describe(
         AddressForbidden, TooManyWebhooks, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown
     ),
 )
@@ -59,24 +60,24 @@ async def create(body: WebhookIn, response: Response, services: Provided, caller
     webhook, secret = await services.database.run(
         webhooks.create, new=new, ring=services.ring, most=services.webhooks_most
     )
-    audits.note(services.metrics, who=caller.name, what="webhook.create", on=webhook.id, host=host(url))
+    audit_log.note(services.metrics, who=caller.name, what="webhook.create", on=webhook.id, host=host(url))
     response.headers["Location"] = f"{BASE}/webhooks/{webhook.id}"
     response.headers["Cache-Control"] = "no-store"
     return SecretWebhookOut.of(webhook, secret=secret)
 
 
-@router.get("/", summary="List webhooks", responses=responses.describe())
+@router.get("/", summary="List webhooks", responses=openapi_responses.describe())
 @router.get("", include_in_schema=False)
 async def find(
     query: Annotated[WebhooksQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
 ) -> list[WebhookOut]:
     found = await services.database.run(webhooks.find, limit=query.limit, after=query.after, projects=caller.projects)
     if len(found) == query.limit:
-        response.headers["Link"] = pages.link(request, after=found[-1].id)
+        response.headers["Link"] = pagination.link(request, after=found[-1].id)
     return [WebhookOut.of(webhook) for webhook in found]
 
 
-@router.get("/{webhook_id}", summary="One webhook", responses=responses.describe(WebhookNotFound))
+@router.get("/{webhook_id}", summary="One webhook", responses=openapi_responses.describe(WebhookNotFound))
 async def get(webhook_id: UUID, services: Provided, caller: Admin) -> WebhookOut:
     return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id, projects=caller.projects))
 
@@ -84,7 +85,7 @@ async def get(webhook_id: UUID, services: Provided, caller: Admin) -> WebhookOut
 @router.patch(
     "/{webhook_id}",
     summary="Change a webhook, pause it, or set it active again where it stands",
-    responses=responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
+    responses=openapi_responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
 )
 async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Admin) -> WebhookOut:
     fields = {name: getattr(body, name) for name in body.model_fields_set}
@@ -94,7 +95,7 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, calle
     webhook = await services.database.run(
         webhooks.change, webhook_id=webhook_id, fields=fields, projects=caller.projects
     )
-    audits.note(services.metrics, who=caller.name, what="webhook.change", on=webhook_id, fields=sorted(fields))
+    audit_log.note(services.metrics, who=caller.name, what="webhook.change", on=webhook_id, fields=sorted(fields))
     return WebhookOut.of(webhook)
 
 
@@ -102,30 +103,30 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, calle
     "/{webhook_id}",
     status_code=204,
     summary="Delete a webhook with all that is known of its deliveries",
-    responses=responses.describe(WebhookNotFound),
+    responses=openapi_responses.describe(WebhookNotFound),
 )
 async def remove(webhook_id: UUID, services: Provided, caller: Admin) -> Response:
     await services.database.run(webhooks.remove, webhook_id=webhook_id, projects=caller.projects)
-    audits.note(services.metrics, who=caller.name, what="webhook.delete", on=webhook_id)
+    audit_log.note(services.metrics, who=caller.name, what="webhook.delete", on=webhook_id)
     return Response(status_code=204)
 
 
 @router.post(
     "/{webhook_id}/resume",
     summary="Set a webhook active where it stands, or after a cursor",
-    responses=responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
+    responses=openapi_responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
 )
 async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: ResumeIn | None = None) -> WebhookOut:
     after = body.after if body else None
     webhook = await services.database.run(webhooks.resume, webhook_id=webhook_id, after=after, projects=caller.projects)
-    audits.note(services.metrics, who=caller.name, what="webhook.resume", on=webhook_id, after=after)
+    audit_log.note(services.metrics, who=caller.name, what="webhook.resume", on=webhook_id, after=after)
     return WebhookOut.of(webhook)
 
 
 @router.post(
     "/{webhook_id}/rotate_secret",
     summary="A new secret, shown this once; the old one signs too for a while",
-    responses=responses.describe(WebhookNotFound, SealingUnconfigured),
+    responses=openapi_responses.describe(WebhookNotFound, SealingUnconfigured),
 )
 async def rotate_secret(
     webhook_id: UUID, response: Response, services: Provided, caller: Admin, body: RotateIn | None = None
@@ -134,7 +135,7 @@ async def rotate_secret(
     webhook, secret = await services.database.run(
         webhooks.rotate_secret, webhook_id=webhook_id, ring=services.ring, overlap=overlap, projects=caller.projects
     )
-    audits.note(services.metrics, who=caller.name, what="webhook.rotate_secret", on=webhook_id)
+    audit_log.note(services.metrics, who=caller.name, what="webhook.rotate_secret", on=webhook_id)
     response.headers["Cache-Control"] = "no-store"
     return SecretWebhookOut.of(webhook, secret=secret)
 
@@ -142,7 +143,7 @@ async def rotate_secret(
 @router.get(
     "/{webhook_id}/deliveries",
     summary="What was sent and what came of it, newest first",
-    responses=responses.describe(WebhookNotFound),
+    responses=openapi_responses.describe(WebhookNotFound),
 )
 async def deliveries(
     webhook_id: UUID,
@@ -160,7 +161,7 @@ async def deliveries(
         projects=caller.projects,
     )
     if len(found) == query.limit:
-        response.headers["Link"] = pages.link(request, after=found[-1].id)
+        response.headers["Link"] = pagination.link(request, after=found[-1].id)
     return [DeliveryOut.of(delivery) for delivery in found]
 
 
@@ -168,13 +169,13 @@ async def deliveries(
     "/{webhook_id}/deliveries/{delivery_id}/send_again",
     status_code=202,
     summary="Send that event once more, whatever the webhook's status; its cursor stays",
-    responses=responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
+    responses=openapi_responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
 )
 async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Admin) -> DeliveryOut:
     asked = await services.database.run(
         webhooks.ask_again, webhook_id=webhook_id, delivery_id=delivery_id, projects=caller.projects
     )
-    audits.note(services.metrics, who=caller.name, what="webhook.send_again", on=webhook_id, delivery=delivery_id)
+    audit_log.note(services.metrics, who=caller.name, what="webhook.send_again", on=webhook_id, delivery=delivery_id)
     return DeliveryOut.of(asked)
 
 

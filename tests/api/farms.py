@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, Row, text
 
-from api.front import App
 from api.main import create_app
+from api.middleware.stack import App
 from domain import requests
 from domain.configuration.settings import Settings
 from domain.events import outbox

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, text
 
-from api.group_commit import GroupCommit, Outcome
+from api.execution.group_commit import GroupCommit, Outcome
 from domain import users
 from domain.locks import Acquire
 from domain.postgres import engines

@@ -14,7 +14,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from api.serving import config
+from api.serving.server import config
 from domain.configuration.settings import Settings
 from standalone import ports
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from api.cache_writes import _told
-from api.outputs import LockOut
+from api.best_effort.cache_writer import _told
+from api.schemas.output import LockOut
 from domain.snapshots import Lock
 
 

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 
-from api.corking import Cork
+from api.serving.write_coalescing import Cork
 from tests.api.servers import ApiProcess
 
 END = b"(closed)"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from api.limits import Limits
+from api.middleware.limits import Limits
 from tests.api.farms import EVENTS, LINE, USERS, Crowded, Farm
 from tests.api.listeners import listening
 from tests.api.servers import ApiProcess, eventually

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api import tailer
+from api.events import tailer
 from tests.api.cloudevents import faults
 from tests.api.crowds import make, numbers
 from tests.api.farms import EVENTS, Farm

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from api.group_commit import Outcome
+from api.execution.group_commit import Outcome
 from domain.errors import LockHeld, Overloaded, UserNotFound
 from domain.locks import Grant, Release, Released, Renew, Renewal
 from tests.api.lanes import acquire, outcomes, running

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from api import group_commit
-from api.group_commit import Outcome, Request
+from api.execution import group_commit
+from api.execution.group_commit import Outcome, Request
 from domain.errors import DatabaseUnavailable, LockHeld, Overloaded
 from domain.locks import Acquire, Grant, Release, Released
 from tests.api.lanes import acquire, outcomes, running

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from api import health as checks
+from api.observability import health as checks
 from domain import heartbeats
 from domain.configuration.settings import Settings
 from domain.events import epochs

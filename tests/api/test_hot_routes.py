@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api import hot
-from api.hot import HotPaths
+from api.middleware import fast_routes
+from api.middleware.fast_routes import HotPaths
 from tests.api.farms import NOBODY, USERS, Farm
 
 PLAIN, ORDINARY = "application/json", "application/json; charset=utf-8"
@@ -216,7 +216,7 @@ def test_a_defect_on_the_short_way_is_a_500_with_the_id_to_quote(
     def break_down(*_args: Any, **_options: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("api.acquisitions.of_grant", break_down)
+    monkeypatch.setattr("api.locking.lock_answers.of_grant", break_down)
 
     answer = farm.client.post(f"{USERS}/{user_id}/acquire_lock", headers={"X-Request-ID": "defect-1"})
 
@@ -230,7 +230,7 @@ def test_an_endpoint_that_takes_what_the_short_way_cannot_give_is_refused_at_onc
         return surprise
 
     with pytest.raises(TypeError, match="surprise"):
-        hot.route(endpoint)
+        fast_routes.route(endpoint)
 
 
 @pytest.mark.parametrize(

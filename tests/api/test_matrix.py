@@ -7,8 +7,8 @@ import httpx
 import pytest
 from fastapi import APIRouter
 
-from api import principals
-from api.gate import refuse_open_routes
+from api.auth import principals
+from api.middleware.authentication import refuse_open_routes
 from domain.configuration.settings import Settings
 from domain.keys import SCOPES
 from tests.api import authorizations, matrix

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.errors import document
-from api.problems import TABLE, Problem
+from api.http.errors import document
+from api.http.problems import TABLE, Problem
 from domain import errors
 from domain.errors import Refusal
 from tests.api.farms import NOBODY, USERS, Farm

@@ -17,9 +17,9 @@ import psutil
 import pytest
 from sqlalchemy import Engine, text
 
-from api import counters, listeners
+from api.execution.pool_sizes import PoolSizes
 from api.main import create_app
-from api.pool_sizes import PoolSizes
+from api.serving import listeners, metrics_folder
 from domain.configuration.settings import Settings
 from domain.postgres import engines
 from tests.api.families import Crowd, Many
@@ -246,9 +246,9 @@ def test_counters_of_parents_that_were_killed_are_removed_and_no_others(
         os.utime(made, (1, 1))
     (young := tmp_path / "botfarm-api-young").mkdir()
 
-    with counters.folder() as first:
+    with metrics_folder.folder() as first:
         os.utime(first, (1, 1))  # old, but in use
-        with counters.folder() as second:
+        with metrics_folder.folder() as second:
             assert set(tmp_path.iterdir()) == {Path(first), Path(second), foreign, young}
             assert Path(second).stat().st_mode & 0o777 == 0o700
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.limits import Limits, rate_of
+from api.middleware.limits import Limits, rate_of
 from domain.errors import DatabaseUnavailable
 from tests.api.farms import USERS, Crowded, Farm
 from tests.api.keyrings import new_key, revoke, unknown_key

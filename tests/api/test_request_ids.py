@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from api.principals import READ
+from api.auth.principals import READ
 from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm, farming
 from tests.api.logs import lines, logging_to

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.identities import REMEMBERED_MOST, Identities, _Remembered
+from api.auth.key_lookup import REMEMBERED_MOST, Identities, _Remembered
 from domain.configuration.settings import Settings
 from standalone.postgres import Postgres
 from tests.api.farms import EVENTS, USERS, Farm, farming

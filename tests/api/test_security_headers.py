@@ -109,7 +109,9 @@ def test_a_page_with_another_script_would_be_complained_of(
     farm: Farm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test before."""
-    monkeypatch.setattr("api.docs._policy", lambda _page: "default-src 'none'; script-src 'self'; style-src 'self'")
+    monkeypatch.setattr(
+        "api.routes.swagger._policy", lambda _page: "default-src 'none'; script-src 'self'; style-src 'self'"
+    )
 
     seen = browse(f"{farm.url}/docs", tmp_path)
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 
-from api import event_streams
-from api.tailer import Tailer
+from api.events import sse_response
+from api.events.tailer import Tailer
 from domain.configuration.settings import Settings
 from domain.events import feed
 from standalone.postgres import Postgres
@@ -112,8 +112,8 @@ def test_streams_stay_open_while_postgres_is_away_and_go_on_when_it_is_back(
 def test_a_stream_that_is_catching_up_when_postgres_goes_away_waits_and_goes_on(
     settings: Settings, own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_streams, "PAGE", 1)
-    monkeypatch.setattr(event_streams, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(sse_response, "PAGE", 1)
+    monkeypatch.setattr(sse_response, "KEEP_ALIVE_SECONDS", 0.2)
     with farming(settings.model_copy(update={"database_url": own_postgres.url()})) as farm:
         after = last_cursor(farm)
         make(farm, 1_000)

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from api import frames
-from api.subscriptions import Subscription
-from api.tailer import Tailer
+from api.events import sse_frames
+from api.events.subscriptions import Subscription
+from api.events.tailer import Tailer
 from domain.events import epochs
 from tests.api.crowds import last_cursor, make, numbers, writing
 from tests.api.farms import Farm
 from tests.api.listeners import Listener, ask, listening
 from tests.api.servers import ApiProcess
 
-READ = frames.read
+READ = sse_frames.read
 
 
-def late(*args: Any, **kwargs: Any) -> frames.Frames:
+def late(*args: Any, **kwargs: Any) -> sse_frames.Frames:
     """A page that is old when it arrives: by then the tailer has passed on more."""
     page = READ(*args, **kwargs)
     time.sleep(0.2)
@@ -55,7 +55,7 @@ def test_who_joins_while_others_write_misses_nothing_and_gets_nothing_twice(serv
 def test_what_others_were_told_before_a_client_joined_is_read_by_it(
     served: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "read", late)
+    monkeypatch.setattr(sse_frames, "read", late)
 
     cursors = joined_late(served)
 
@@ -70,7 +70,7 @@ def test_a_tailer_that_forgot_what_others_were_told_before_would_be_found(
     def forgetful(self: Tailer, *args: Any, **kwargs: Any) -> None:
         join(self, *args, **kwargs)
 
-    monkeypatch.setattr(frames, "read", late)
+    monkeypatch.setattr(sse_frames, "read", late)
     monkeypatch.setattr(Tailer, "join", forgetful)
 
     cursors = joined_late(served)

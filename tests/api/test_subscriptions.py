@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from api.subscriptions import Chunk, Groups, Subscription
+from api.events.subscriptions import Chunk, Groups, Subscription
 from domain.events import feed
 from domain.events.cursors import Cursor
 from domain.events.feed import Event, Filter

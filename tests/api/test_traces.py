@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import traces
+from api.http import traceparent
 from domain import locks
 from tests.api.cloudevents import faults
 from tests.api.farms import EVENTS, LINE, USERS, Farm
@@ -177,7 +177,7 @@ def test_two_traces_are_as_none(served: Farm) -> None:
     [("cc" + ALICE[2:] + "-what-comes", ALICE), ("01" + BOB[2:-2] + "fe", BOB), ("01" + ALICE[2:-2] + "ff", ALICE)],
 )
 def test_of_a_later_version_what_is_known_is_taken(later: str, taken: str) -> None:
-    assert traces.parse(later.encode()) == taken
+    assert traceparent.parse(later.encode()) == taken
 
 
 def test_a_call_without_a_trace_does_not_inherit_the_one_before_it_on_its_connection(served: Farm) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from api import group_commit
-from api.group_commit import GroupCommit
+from api.execution import group_commit
+from api.execution.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailable
 from domain.locks import Acquire, Grant
 from tests.api.lanes import Lanes, acquire, outcomes, running

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api import health
+from api.observability import health
 from benchmarks import outage, snapshot, streams
 from benchmarks.failures import Unmeasured
 from benchmarks.farming import farming

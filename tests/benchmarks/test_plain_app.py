@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine, text
 
-from api import outputs
+from api.schemas import output
 from benchmarks import pgbench, plain_app
 from benchmarks.farms import fill
 from domain import locks
@@ -73,7 +73,7 @@ def test_a_row_and_its_events_are_what_botfarm_would_have_made_of_them(engine: E
 
 @pytest.mark.parametrize("name", ["LockOut", "UserOut", "AcquiredOut", "ReleasedOut"])
 def test_an_answer_has_the_fields_of_botfarms_own(name: str) -> None:
-    assert list(getattr(plain_app, name).model_fields) == list(getattr(outputs, name).model_fields)
+    assert list(getattr(plain_app, name).model_fields) == list(getattr(output, name).model_fields)
 
 
 def test_pgbench_runs_the_very_statements_of_the_plain_peer() -> None:

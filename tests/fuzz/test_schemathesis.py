@@ -9,8 +9,8 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.front import App
 from api.main import create_app
+from api.middleware.stack import App
 from domain.configuration.settings import Settings
 from tests.api.farms import farming
 from tests.api.keyrings import new_key

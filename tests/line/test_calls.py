@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api import waiting
-from api.dispatcher import Dispatcher
-from api.principals import ANONYMOUS, PLACE
+from api.auth.principals import ANONYMOUS, PLACE
+from api.execution.dispatcher import Dispatcher
+from api.locking import acquiring
 from api.services import Background
 from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused, Unauthenticated
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
@@ -71,7 +71,7 @@ class Call:
         )
         request: Any = SimpleNamespace(receive=self._receive, scope={PLACE: ANONYMOUS})
         wait: Any = wait_seconds
-        return await waiting.take(services, self.ask, wait_seconds=wait, chosen=True, request=request)
+        return await acquiring.take(services, self.ask, wait_seconds=wait, chosen=True, request=request)
 
     def _watch(self, _caller: Any, end: Callable[[], object]) -> Callable[[], None]:
         if self.revoked:

@@ -1,0 +1,87 @@
+"""Who is calling, and what a route demands of the caller.
+
+A route says by the annotation of its `caller` which scope it needs: Reader, Locker, Listener, Admin, or Anybody for
+one that any key will do for. The annotation is all there is to say: OpenAPI tells of it, FastAPI and the hot way both
+go by it, and a route under /api/v1 that has none does not come up (`api/middleware/authentication.py`).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+
+from domain.errors import Forbidden, Unauthenticated
+from domain.keys import SCOPES, Scope
+
+PLACE = "principal"  # where the gate puts the caller in the ASGI scope
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller's name, its scopes, the projects it is limited to and how many locks it may hold; None is no limit.
+
+    `digest` is what its key is recognised by; None with authentication off.
+    """
+
+    name: str
+    scopes: frozenset[str]
+    projects: frozenset[UUID] | None = None
+    locks_most: int | None = None
+    expires_at: datetime | None = None
+    digest: bytes | None = field(default=None, repr=False)
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+    def demand(self, *scopes: Scope) -> None:
+        """Raises Forbidden unless the principal has one of the scopes; `admin` is all of them."""
+        if not any(map(self.may, scopes)):
+            raise Forbidden
+
+    def demand_project(self, *project_ids: UUID | str | None) -> None:
+        """Raises Forbidden for a project outside those the principal is limited to; for none at all, too."""
+        if self.projects is not None and not all(project_id in self.projects for project_id in project_ids):
+            raise Forbidden
+
+    def demand_projects(self, projects: Collection[UUID] | None) -> None:
+        """Raises Forbidden unless these are among the principal's own: nobody gives away what it has not."""
+        self.demand_project(*([None] if projects is None else projects))
+
+
+ANONYMOUS = Principal("anonymous", frozenset(SCOPES))
+
+
+class Demand(SecurityBase):
+    """A dependency that gives the caller if it has one of the scopes; with no scope named, any key will do."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        self.scopes = scopes
+        self.model = HTTPBearer(bearerFormat="bf_…", description="An API key; not asked for with BOTFARM_AUTH=off")
+        self.scheme_name = "api_key"
+
+    async def __call__(self, request: Request) -> Principal:
+        return self.of(request.scope.get(PLACE))
+
+    def of(self, principal: Principal | None) -> Principal:
+        """Raises Unauthenticated when the gate has let nobody in, Forbidden when the principal lacks the scope."""
+        if principal is None:
+            raise Unauthenticated
+        if self.scopes:
+            principal.demand(*self.scopes)
+        return principal
+
+
+READ, LOCK, EVENTS, ADMIN = Demand("read"), Demand("lock"), Demand("events"), Demand("admin")
+READ_OR_LOCK, ANY = Demand("read", "lock"), Demand()
+
+Reader = Annotated[Principal, Security(READ, scopes=["read"])]
+Locker = Annotated[Principal, Security(LOCK, scopes=["lock"])]
+Listener = Annotated[Principal, Security(EVENTS, scopes=["events"])]
+Admin = Annotated[Principal, Security(ADMIN, scopes=["admin"])]
+ReaderOrLocker = Annotated[Principal, Security(READ_OR_LOCK, scopes=["read", "lock"])]
+Anybody = Annotated[Principal, Security(ANY)]

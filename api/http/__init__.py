@@ -1,0 +1,1 @@
+"""HTTP without locks: problem documents, headers, ids, paging, query parameters."""

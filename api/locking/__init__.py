@@ -1,0 +1,1 @@
+"""What a lock call does between its route and its execution: acquiring, the answer, cached reads."""

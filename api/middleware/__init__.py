@@ -1,0 +1,1 @@
+"""What every call passes before its route, one layer a module, in the order that `stack` spells out."""

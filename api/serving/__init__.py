@@ -1,0 +1,1 @@
+"""Sockets and processes: how a connection reaches an app. Knows no locks."""
