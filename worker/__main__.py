@@ -13,7 +13,7 @@ from domain.configuration.settings import Settings
 from domain.events import epochs
 from domain.events.cursors import Cursor
 from domain.postgres import engines
-from worker import supervisor
+from worker.supervision import supervisor
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,12 +18,12 @@ from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines
 from domain.webhooks import Claim
-from worker.deliveries import Deliverer
 from worker.duties import PATIENCE_SECONDS, open_duties
 from worker.loops import Loops, loops_of
-from worker.outbound import Outbound
 from worker.resealing import Resealing
-from worker.scheduling import Scheduling
+from worker.webhooks.deliveries import Deliverer
+from worker.webhooks.guarded_client import Outbound
+from worker.webhooks.scheduling import Scheduling
 
 TIMEOUT_SECONDS = 5.0
 WEBHOOKS = "webhooks"  # the queue of deliveries

@@ -14,9 +14,10 @@ from domain import heartbeats, locks, log, requests, webhooks
 from domain.cache import Cache
 from domain.events import epochs, partitions
 from domain.postgres import engines
-from worker import metrics, sightings
-from worker.relay import Relay
-from worker.stream import Stream
+from worker import metrics
+from worker.relay import cache_updates
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 EXPIRE_LIMIT = 500
 # Longer than that of a lock change: nobody waits for an answer, and giving up would do the same work once more.
@@ -130,7 +131,7 @@ def open_duties(
         stream,
         keep_count=stream_keep_count,
         single=engine(pool_size=2, name="botfarm-relay", pre_ping=False, autocommit=True),
-        published=lambda batch: sightings.tell(cache, batch),
+        published=lambda batch: cache_updates.tell(cache, batch),
     )
     return Duties(
         engine=engine(pool_size=7, name="botfarm-worker"),

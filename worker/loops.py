@@ -13,8 +13,8 @@ from domain import log
 from domain.postgres import engines
 from worker import metrics
 from worker.duties import Duties
-from worker.pacing import Pace
-from worker.relay import BATCH, MANY
+from worker.relay.pacing import Pace
+from worker.relay.relay import BATCH, MANY
 
 POLL_SECONDS = 0.05
 GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they go together

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from domain.events import feed
 from domain.events.cursors import Cursor
 from tests.chaos.ledger import Change, Entry
-from worker.stream import payload
+from worker.relay.stream import payload
 
 
 def committed(engine: Engine) -> list[Change]:

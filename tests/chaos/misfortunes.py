@@ -58,7 +58,7 @@ class RelayProcess:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "worker.process", str(self._reading)]
+        command = [sys.executable, "-m", "worker.supervision.child", str(self._reading)]
         with self._log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Row, text
 
 from domain.events import epochs, feed, outbox
 from domain.events.cursors import Cursor
-from worker.stream import payload
+from worker.relay.stream import payload
 
 BATCH = 500
 PAUSE_SECONDS = 0.005

@@ -15,8 +15,8 @@ from tests.worker.hooks import Hooks, hooks_on
 from tests.worker.receivers import Receiver, receiving
 from tests.worker.supervisors import StartWorker, Supervised
 from worker.duties import Duties, open_duties
-from worker.relay import Relay
-from worker.stream import Stream
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 MakeRelay = Callable[..., Relay]
 MakeDuties = Callable[..., Duties]

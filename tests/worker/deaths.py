@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from domain.postgres import engines
-from worker.relay import Relay
-from worker.stream import Stream
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 # All that a SQLAlchemy dialect does over a connection. BEGIN goes along with the first statement.
 POSTGRES_CALLS = ("do_execute", "do_executemany", "do_execute_no_params", "do_commit", "do_rollback", "do_ping")

@@ -19,7 +19,7 @@ from domain.sealing import KeyRing
 from domain.snapshots import User
 from domain.tables import relay_state
 from domain.users import NewUser
-from worker.stream import payload
+from worker.relay.stream import payload
 
 PRINCIPAL = "tester"
 

@@ -15,8 +15,8 @@ from domain.events.feed import Filter
 from domain.sealing import KeyRing
 from domain.webhooks import Claim, Delivery, NewWebhook, Webhook
 from tests.worker.receivers import Handler, Receiver
-from worker.deliveries import Deliverer
-from worker.outbound import Outbound
+from worker.webhooks.deliveries import Deliverer
+from worker.webhooks.guarded_client import Outbound
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 

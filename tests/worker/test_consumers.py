@@ -17,7 +17,7 @@ from tests.api.cloudevents import faults
 from tests.api.servers import eventually
 from tests.worker.farms import Farm, Outsider
 from tests.worker.turns import settle
-from worker.relay import Relay
+from worker.relay.relay import Relay
 
 MakeRelay = Callable[..., Relay]
 

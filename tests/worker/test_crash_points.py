@@ -14,7 +14,7 @@ from sqlalchemy import text
 from tests.worker.deaths import Death, Died, mortal
 from tests.worker.farms import Farm, Outsider
 from tests.worker.turns import settle
-from worker.relay import Relay
+from worker.relay.relay import Relay
 
 MakeRelay = Callable[..., Relay]
 Trouble = Callable[[Farm, Outsider], None]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.worker.farms import Farm
-from worker import pacing
 from worker.duties import Duties
 from worker.loops import _publishing
-from worker.pacing import BURST, LEAD, LONGEST_SECONDS, SHARE, Pace, rest_after
-from worker.relay import BATCH
+from worker.relay import pacing
+from worker.relay.pacing import BURST, LEAD, LONGEST_SECONDS, SHARE, Pace, rest_after
+from worker.relay.relay import BATCH
 
 MakeDuties = Callable[..., Duties]
 LARGE = BURST + 1

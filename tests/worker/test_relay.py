@@ -11,8 +11,8 @@ from domain.tables import relay_state
 from tests.worker.farms import Farm, Outsider, event_ids, seqs
 from tests.worker.turns import settle
 from worker import metrics
-from worker.relay import Batch, Relay
-from worker.stream import End, Stream
+from worker.relay.relay import Batch, Relay
+from worker.relay.stream import End, Stream
 
 MakeRelay = Callable[..., Relay]
 

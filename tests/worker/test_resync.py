@@ -8,8 +8,8 @@ from redis.exceptions import ResponseError
 from tests.worker.farms import Farm, Outsider
 from tests.worker.turns import settle
 from worker import metrics
-from worker.relay import Relay
-from worker.stream import Stream
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 MakeRelay = Callable[..., Relay]
 

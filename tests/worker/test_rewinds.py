@@ -13,8 +13,8 @@ from domain.sealing import KeyRing
 from tests.worker.farms import Farm, Outsider, seqs
 from tests.worker.turns import settle
 from worker import __main__ as command
-from worker.relay import Relay
-from worker.stream import Stream
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 MakeRelay = Callable[..., Relay]
 

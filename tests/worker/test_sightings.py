@@ -13,9 +13,9 @@ from domain.cache import FRESH_MS, Cache, Entry
 from domain.events.feed import Event
 from tests.worker.farms import Farm
 from tests.worker.turns import settle
-from worker import sightings
-from worker.relay import Relay
-from worker.stream import Stream
+from worker.relay import cache_updates
+from worker.relay.relay import Relay
+from worker.relay.stream import Stream
 
 OF_THE_API = {"owner": "as the API told it", "token": 2, "ttl_seconds": 900.0}
 
@@ -29,7 +29,7 @@ def cache(redis_url: str, redis_prefix: str) -> Iterator[Cache]:
 
 @pytest.fixture
 def telling(engine: Engine, stream: Stream, cache: Cache) -> Relay:
-    return Relay(engine, stream, keep_count=1_000, published=lambda batch: sightings.tell(cache, batch))
+    return Relay(engine, stream, keep_count=1_000, published=lambda batch: cache_updates.tell(cache, batch))
 
 
 def test_a_published_lock_is_in_the_cache_as_the_api_shows_it(farm: Farm, telling: Relay, cache: Cache) -> None:
@@ -78,13 +78,13 @@ def test_a_newer_entry_of_the_api_is_never_replaced_by_the_older_one_of_an_event
 def composed(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     """The users for whom an entry was composed out of an event."""
     users: list[UUID] = []
-    compose = sightings._entry
+    compose = cache_updates._entry
 
     def watched(user_id: UUID, event: Event) -> Entry:
         users.append(user_id)
         return compose(user_id, event)
 
-    monkeypatch.setattr(sightings, "_entry", watched)
+    monkeypatch.setattr(cache_updates, "_entry", watched)
     return users
 
 
@@ -159,7 +159,7 @@ def test_a_cache_that_is_away_changes_nothing_for_the_stream(
     farm: Farm, engine: Engine, stream: Stream, redis_url: str
 ) -> None:
     away = Cache("redis://127.0.0.1:1/0", prefix="x:")
-    relay = Relay(engine, stream, keep_count=1_000, published=lambda batch: sightings.tell(away, batch))
+    relay = Relay(engine, stream, keep_count=1_000, published=lambda batch: cache_updates.tell(away, batch))
     farm.change(5)
 
     settle(relay)

@@ -19,7 +19,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     for name in os.environ:
         if name.startswith("BOTFARM_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr("worker.supervisor.run", lambda *_, **__: pytest.fail("it started"))
+    monkeypatch.setattr("worker.supervision.supervisor.run", lambda *_, **__: pytest.fail("it started"))
     for name, value in {"DATABASE_URL": "postgresql://me@127.0.0.1:1/farm", **variables}.items():
         monkeypatch.setenv(name, value)
 

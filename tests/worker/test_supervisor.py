@@ -74,7 +74,7 @@ def test_no_process_outlives_a_supervisor_that_was_killed(start_worker: StartWor
 
 def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(settings: Settings) -> None:
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "worker.process", str(reading)]
+    command = [sys.executable, "-m", "worker.supervision.child", str(reading)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(settings), pass_fds=(reading,))
     time.sleep(2)
     assert process.poll() is None

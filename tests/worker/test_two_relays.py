@@ -7,7 +7,7 @@ import pytest
 
 from tests.worker.farms import Farm, Outsider, event_ids
 from tests.worker.turns import settle
-from worker.relay import Relay
+from worker.relay.relay import Relay
 
 MakeRelay = Callable[..., Relay]
 

@@ -14,7 +14,7 @@ from tests.worker import receivers
 from tests.worker.farms import Farm
 from tests.worker.hooks import Hooks
 from tests.worker.receivers import Behaviour, Receiver, answering, receiving
-from worker import outbound
+from worker.webhooks import guarded_client
 
 README = Path(__file__).parents[2] / "README.md"
 SOON = timedelta(seconds=5)
@@ -99,7 +99,7 @@ def test_the_schedule_is_the_published_one() -> None:
 
     assert [pause.total_seconds() for pause in DELAYS] == [0, 5, 300, 1_800, *(3_600 * pause for pause in hours)]
     assert told in " ".join(README.read_text(encoding="utf-8").split())
-    assert outbound.TIMEOUT_SECONDS == 15
+    assert guarded_client.TIMEOUT_SECONDS == 15
 
 
 def test_every_pause_of_the_schedule_is_kept_and_after_the_last_try_the_webhook_is_disabled(

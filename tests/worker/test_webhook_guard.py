@@ -21,7 +21,7 @@ from tests.worker import receivers
 from tests.worker.farms import Farm
 from tests.worker.hooks import LOOPBACK, hooks_on
 from tests.worker.receivers import Receiver, receiving
-from worker.outbound import Outbound, Reply, by_system
+from worker.webhooks.guarded_client import Outbound, Reply, by_system
 
 PUBLIC = "93.184.215.14"
 

@@ -17,7 +17,7 @@ from tests.worker.hooks import LOOPBACK, Hooks
 from tests.worker.receivers import Handler, Receiver, answering, receiving
 from tests.worker.waiting import until
 from tests.worker.workers import working
-from worker.outbound import Outbound
+from worker.webhooks.guarded_client import Outbound
 
 # The ring of these tests opens what the worker shall sign with.
 KEYS = {"BOTFARM_SECRET_KEYS": "test:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}

@@ -12,8 +12,8 @@ from domain.events.feed import Filter
 from domain.webhooks import Claim
 from tests.worker.farms import Farm
 from tests.worker.hooks import Hooks
-from worker.deliveries import Tip
-from worker.scheduling import Scheduling
+from worker.webhooks.deliveries import Tip
+from worker.webhooks.scheduling import Scheduling
 
 URL = "http://127.0.0.1:1/"
 

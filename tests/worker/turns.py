@@ -1,6 +1,6 @@
 """Doing with a relay by hand what its loops do."""
 
-from worker.relay import Relay
+from worker.relay.relay import Relay
 
 MOST_TURNS = 200
 

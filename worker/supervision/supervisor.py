@@ -15,10 +15,10 @@ from domain.configuration.settings import Settings
 from domain.postgres import engines, schema_version
 from domain.processes import parent_watch
 from domain.processes.children import Child, launch
-from worker import probes
-from worker.probes import PATIENCE_SECONDS, Probe
-from worker.process import Signals
-from worker.reporting import Port, Processes, Report
+from worker.supervision import probes
+from worker.supervision.child import Signals
+from worker.supervision.probes import PATIENCE_SECONDS, Probe
+from worker.supervision.status_server import Port, Processes, Report
 
 LOOK_SECONDS = 0.1
 WAIT_SECONDS = 8.0  # with one last attempt of its own patience, a start without Postgres ends within 10 s
@@ -54,7 +54,7 @@ class Supervisor:
         self._port = Port(settings.worker_host, settings.worker_port, report=report, counters=counters)
         # Held for life: when it closes, however this process ends, the children end.
         reading, self._lifeline = parent_watch.make()
-        worker = functools.partial(launch, "worker.process", reading, counters=counters)
+        worker = functools.partial(launch, "worker.supervision.child", reading, counters=counters)
         self._children = [Child(program="worker", launch=worker) for _ in range(settings.worker_processes)]
         self._starts = 0
 

@@ -39,7 +39,7 @@ from domain.events.cursors import Cursor
 from domain.events.epochs import Look, State
 from domain.events.feed import Event
 from worker import metrics
-from worker.stream import START, End, Stream, Tail
+from worker.relay.stream import START, End, Stream, Tail
 
 BATCH = 500
 MANY = 60  # changes in one turn: the next will have some as well

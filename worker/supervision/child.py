@@ -1,4 +1,4 @@
-"""One dramatiq worker in a process of our own, as the supervisor starts it: `python -m worker.process FD`.
+"""One dramatiq worker in a process of our own, as the supervisor starts it: `python -m worker.supervision.child FD`.
 
 Not the dramatiq command: there one dead process stops all others, and they are orphaned when it is killed.
 """
@@ -13,8 +13,8 @@ import dramatiq
 from domain import log
 from domain.processes import gc_tuning, parent_watch
 from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
-from worker.deliveries import Tip
 from worker.loops import Loops
+from worker.webhooks.deliveries import Tip
 
 # A thread for every claim that there may be on webhooks, so that none waits behind receivers that hang, and two more.
 THREADS = SOUND_MOST + TROUBLED_MOST + 2
@@ -23,7 +23,7 @@ IDLE_MILLISECONDS = 200
 LOOK_SECONDS = 0.1
 STOP_MILLISECONDS = 2_000  # for threads, then consumers; with the loops' 3 s below the supervisor's patience
 
-log_ = log.get("worker.process")  # not __name__, which is __main__ here
+log_ = log.get("worker.supervision.child")  # not __name__, which is __main__ here
 
 
 class Signals:

@@ -18,8 +18,9 @@ from domain.events.feed import Event
 from domain.postgres import engines
 from domain.sealing import KeyRing
 from domain.webhooks import Outcome, Run
-from worker import metrics, signatures
-from worker.outbound import Outbound, Reply
+from worker import metrics
+from worker.webhooks import signatures
+from worker.webhooks.guarded_client import Outbound, Reply
 
 ANSWER_KEPT = 1_024
 QUICK_SECONDS = 1.0  # a receiver that takes longer is troubled: it gets its place among those

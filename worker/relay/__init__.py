@@ -1,0 +1,1 @@
+"""From the outbox to the stream: numbering, appending, pacing, cache updates."""

@@ -1,0 +1,1 @@
+"""The worker's processes, and the page that says how they are."""
