@@ -12,8 +12,8 @@ import httpx
 from benchmarks.failures import Unmeasured
 from benchmarks.farming import Farm, farming
 from benchmarks.figures import Setup
-from standalone.processes import passes
-from standalone.valkey import Valkey
+from standalone.processes.processes import passes
+from standalone.servers.valkey import Valkey
 
 NOTICE_SECONDS = 15.0  # the API looks every second
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.failures import ProgramMissing
 from standalone import ports
-from standalone.parts import Server
+from standalone.processes.parts import Server
 
 VALUE = '{"owner":"bench","expires_at":"2030-01-01T00:00:00.000000Z"}'  # of about what a lock says
 

@@ -17,7 +17,7 @@ from benchmarks.farms import fill, new_database
 from benchmarks.figures import Setup
 from domain.keys import NewKey, create
 from standalone import ports
-from standalone.programs import Program
+from standalone.processes.programs import Program
 
 PRINCIPAL = "bench"
 SCOPES = ("read", "lock", "events", "admin")

@@ -33,7 +33,7 @@ from benchmarks.watchers import Seen, complete, stream, watching
 from benchmarks.workers import state
 from domain import locks
 from domain.locks import Acquire, Grant
-from standalone.processes import passes
+from standalone.processes.processes import passes
 
 PART = "handover"
 USERS = 50

@@ -32,8 +32,8 @@ from benchmarks.figures import Setup
 from benchmarks.storms import storm
 from benchmarks.workers import SMALL, pending, state
 from domain.events import epochs
-from standalone.processes import passes
-from standalone.valkey import Valkey
+from standalone.processes.processes import passes
+from standalone.servers.valkey import Valkey
 
 USERS = 2_000
 CLIENTS = 32

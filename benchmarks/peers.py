@@ -20,7 +20,8 @@ from benchmarks.farms import fill, new_database
 from benchmarks.figures import Setup
 from benchmarks.ledgers import Ledger
 from benchmarks.wrk import Drive
-from standalone import ports, processes
+from standalone import ports
+from standalone.processes import processes
 
 # What Botfarm and the plain peer are given each; each process has some thirty connections to the same Postgres.
 PROCESSES = min(4, len(os.sched_getaffinity(0)))

@@ -15,8 +15,8 @@ from sqlalchemy import URL, Engine, text
 from benchmarks import plain_app
 from benchmarks.failures import ProgramMissing, Unmeasured
 from benchmarks.wrk import Drive
-from standalone import binaries
 from standalone.errors import StandaloneError
+from standalone.servers import binaries
 
 PATIENCE_SECONDS = 60
 CONNECTIONS_A_SECOND = 50  # pgbench's clock runs while it connects, which its rate leaves out

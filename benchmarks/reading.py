@@ -29,7 +29,7 @@ from benchmarks.farms import user_ids
 from benchmarks.figures import Sample, Setup
 from benchmarks.storms import storm
 from benchmarks.watchers import open_stream
-from standalone.processes import passes
+from standalone.processes.processes import passes
 
 PART = "reads"
 CLIENTS = 32

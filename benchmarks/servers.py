@@ -13,8 +13,8 @@ from sqlalchemy import text
 from benchmarks.failures import Unmeasured
 from domain.configuration.settings import Settings
 from domain.postgres import engines
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 
 CONNECTIONS = 500  # all peers are up at the same time, and pgbench alone has 128
 PATIENCE_SECONDS = 2.0

@@ -6,17 +6,18 @@ import sys
 from functools import cached_property
 from pathlib import Path
 
-from standalone import addresses, environments, files, leftovers, ports, processes
+from standalone import addresses, environments, files, ports
 from standalone.addresses import Address
 from standalone.errors import StandaloneError
 from standalone.greetings import greet
 from standalone.options import Options
 from standalone.output import say, step
-from standalone.parts import Part
-from standalone.postgres import Postgres
-from standalone.programs import Program
-from standalone.supervisors import Supervisor
-from standalone.valkey import Valkey
+from standalone.processes import leftovers, processes
+from standalone.processes.parts import Part
+from standalone.processes.programs import Program
+from standalone.processes.supervisors import Supervisor
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 
 ROLES = ("postgres", "valkey", "api", "worker")
 POSTGRES_PORT, VALKEY_PORT = 5432, 6379

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from standalone import accounts, places
+from standalone import accounts
 from standalone.errors import StandaloneError
+from standalone.servers import data_places
 
 LOCK = "standalone.lock"
 TEMPORARY = "botfarm-ephemeral-"
@@ -19,7 +20,7 @@ ABANDONED_SECONDS = 60.0
 @contextlib.contextmanager
 def lasting(path: Path) -> Iterator[Path]:
     """The folder at this path, made if missing, ours alone until the end. Raises StandaloneError when it is not."""
-    folder = places.data_folder(path.resolve())
+    folder = data_places.data_folder(path.resolve())
     with _locked(folder):
         yield folder
 
@@ -67,5 +68,5 @@ def _sweep(*, beside: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    places.discard(folder)
+    data_places.discard(folder)
     shutil.rmtree(folder, ignore_errors=True)

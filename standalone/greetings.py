@@ -6,7 +6,7 @@ from sqlalchemy import make_url
 
 from standalone.addresses import Address
 from standalone.output import say
-from standalone.postgres import Postgres
+from standalone.servers.postgres import Postgres
 
 CALLS = """\
 Try it: make a bot user, take its lock, give it back.

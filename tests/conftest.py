@@ -13,8 +13,8 @@ from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines, schema_version
 from domain.sealing import KeyRing
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.secrets import watching
 
 # How a server of this machine is set is nothing to the tests, but that its database may have a default password.

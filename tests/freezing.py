@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import psutil
 
-from standalone.parts import Server
+from standalone.processes.parts import Server
 
 
 @contextlib.contextmanager

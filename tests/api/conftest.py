@@ -13,8 +13,8 @@ from sqlalchemy import Engine, make_url, text
 from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines, schema_version
-from standalone import places
-from standalone.postgres import Postgres
+from standalone.servers import data_places
+from standalone.servers.postgres import Postgres
 from tests.api.farms import Crowded, Farm, farming
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess
@@ -117,7 +117,7 @@ def spare_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgre
     engine.dispose()
     yield server
     server.kill()
-    places.discard(data_dir)
+    data_places.discard(data_dir)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from domain.configuration.settings import Settings
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.api.farms import USERS, Farm, farming
 from tests.api.servers import eventually
 from tests.freezing import frozen

@@ -14,8 +14,8 @@ from domain.configuration.settings import Settings
 from domain.events import epochs
 from domain.postgres import engines
 from domain.postgres.schema_version import required
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.api.farms import Farm, farming
 from tests.api.servers import eventually
 from tests.freezing import frozen

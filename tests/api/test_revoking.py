@@ -11,7 +11,7 @@ import pytest
 
 from api.auth.key_lookup import REMEMBERED_MOST, Identities, _Remembered
 from domain.configuration.settings import Settings
-from standalone.postgres import Postgres
+from standalone.servers.postgres import Postgres
 from tests.api.farms import EVENTS, USERS, Farm, farming
 from tests.api.keyrings import bearing, id_of, new_key, revoke, unknown_key
 from tests.api.servers import ApiProcess, eventually

@@ -14,7 +14,7 @@ from api.events import sse_response
 from api.events.tailer import Tailer
 from domain.configuration.settings import Settings
 from domain.events import feed
-from standalone.postgres import Postgres
+from standalone.servers.postgres import Postgres
 from tests.api.crowds import last_cursor, make, numbers
 from tests.api.farms import EVENTS, USERS, Farm, farming
 from tests.api.listeners import Listener, ask, listening

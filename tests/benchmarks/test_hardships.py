@@ -17,7 +17,7 @@ from benchmarks.farms import new_database
 from benchmarks.figures import Setup
 from benchmarks.streams import Client, Crowd
 from benchmarks.workers import Rates
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 
 pytestmark = pytest.mark.timeout(240)  # of which a machine with nothing else to do needs a tenth
 

@@ -17,7 +17,7 @@ from benchmarks.farming import Farm, farming
 from benchmarks.farms import fill, user_ids
 from benchmarks.figures import Sample, Setup
 from benchmarks.storms import storm
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.benchmarks.needs import names, needed
 
 USERS = 400  # 128 clients need one each

@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from domain.configuration.settings import Settings
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.api.logs import logging_to
 from tests.chaos.endings import SECONDS
 from tests.chaos.misfortunes import RelayProcess, relay_environment

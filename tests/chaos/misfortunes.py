@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from domain.configuration.settings import Settings
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from api.main import create_app
 from domain.configuration.settings import Settings
 from domain.sealing import KeyRing
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.api.cloudevents import faults_of_all
 from tests.api.servers import serving
 from tests.chaos import accounts

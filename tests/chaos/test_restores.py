@@ -14,7 +14,7 @@ from sqlalchemy import URL, Engine, text
 from domain.configuration.settings import Settings
 from domain.postgres import engines
 from domain.sealing import KeyRing
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.api.logs import lines
 from tests.api.servers import eventually
 from tests.chaos import accounts

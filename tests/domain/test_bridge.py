@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from domain.postgres import engines, event_loop
-from standalone.postgres import Postgres
+from standalone.servers.postgres import Postgres
 from tests.freezing import frozen
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, InternalError, Operational
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.postgres import engines
-from standalone.postgres import Postgres
+from standalone.servers.postgres import Postgres
 from tests.freezing import frozen
 
 PATIENCE_SECONDS = 0.4

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, make_url, text
 from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.api.servers import ApiProcess
 from tests.line.processes import Farm, WorkerProcess
 

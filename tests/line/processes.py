@@ -16,7 +16,7 @@ import httpx
 from sqlalchemy import Engine, text
 
 from domain.configuration.settings import Settings
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.api.servers import SOURCES, START_SECONDS, ApiProcess, environment, eventually
 from tests.line.judgements import Change, Request
 

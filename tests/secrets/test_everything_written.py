@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from domain import keys
 from domain.keys import NewKey
-from standalone import places as folders
+from standalone.servers import data_places as folders
 from tests.secrets import collecting
 from tests.secrets.collecting import Answers
 from tests.secrets.scanning import API_KEY, LEASE, PASSWORD, WEBHOOK_SECRET, Place, Secret, find

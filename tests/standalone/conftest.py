@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from standalone import places
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers import data_places
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.standalone.runs import Run, permissions
 
 SERVERS = ("DATABASE_URL", "REDIS_URL")
@@ -35,7 +35,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with started(closed, ["--data-dir", str(data_dir), "--port", "0"], {}) as run:
         run.ready()
         yield run
-    places.discard(data_dir)
+    data_places.discard(data_dir)
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A data folder; as root its Postgres data lies elsewhere, since pytest closes its folders."""
     folder = tmp_path / "data"
     yield folder
-    places.discard(folder)
+    data_places.discard(folder)
 
 
 @pytest.fixture

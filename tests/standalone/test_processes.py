@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from standalone import processes
 from standalone.errors import StandaloneError
-from standalone.processes import Process
+from standalone.processes import processes
+from standalone.processes.processes import Process
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = [

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from standalone import leftovers, ports
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone import ports
+from standalone.processes import leftovers
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.standalone.runs import Run, eventually, gone, permissions
 
 Start = Callable[..., Run]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from standalone import processes
 from standalone.errors import StandaloneError
-from standalone.parts import Part
-from standalone.supervisors import Patience, Supervisor
+from standalone.processes import processes
+from standalone.processes.parts import Part
+from standalone.processes.supervisors import Patience, Supervisor
 
 SLEEP = "import time; time.sleep(60)"
 DIE = "import sys; print('what went wrong'); sys.exit(3)"

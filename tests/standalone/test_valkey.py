@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import psutil
 import redis
 
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import redis
 from sqlalchemy import Engine
 
 from domain import heartbeats
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.worker.farms import Farm, Outsider
 from tests.worker.waiting import until
 from worker import metrics

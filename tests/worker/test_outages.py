@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from domain.configuration.settings import Settings
-from standalone.postgres import Postgres
-from standalone.valkey import Valkey
+from standalone.servers.postgres import Postgres
+from standalone.servers.valkey import Valkey
 from tests.worker.supervisors import ROOT, StartWorker, environment, gone
 from tests.worker.waiting import until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 
 from domain.configuration.settings import Settings
-from standalone.valkey import Valkey
+from standalone.servers.valkey import Valkey
 from tests.worker import receivers
 from tests.worker.farms import Farm
 from tests.worker.hooks import LOOPBACK, Hooks

@@ -12,10 +12,12 @@ from typing import ClassVar
 import psycopg2
 from psycopg2 import sql
 
-from standalone import binaries, leftovers, places, ports, processes
+from standalone import ports
 from standalone.accounts import Account
 from standalone.errors import StandaloneError
-from standalone.parts import Server
+from standalone.processes import leftovers, processes
+from standalone.processes.parts import Server
+from standalone.servers import binaries, data_places
 
 USER = "botfarm"
 DATABASE = "botfarm"
@@ -70,7 +72,7 @@ class Postgres(Server):
     @property
     def home(self) -> Path:
         """Where the data lies: in the data folder, unless the user Postgres runs as cannot reach that."""
-        return places.settle(self.data_dir).home
+        return data_places.settle(self.data_dir).home
 
     def url(self, database: str = DATABASE) -> str:
         return f"postgresql+psycopg2://{USER}:{self._password()}@{ports.LOOPBACK}:{self._port}/{database}"
@@ -78,7 +80,7 @@ class Postgres(Server):
     def launch(self) -> None:
         if self.alive:
             return
-        place = places.settle(places.data_folder(self.data_dir))
+        place = data_places.settle(data_places.data_folder(self.data_dir))
         programs = binaries.postgres(account=place.account)
         data = place.home / "data"
         leftovers.await_end("postgres", folder=data)
@@ -101,10 +103,10 @@ class Postgres(Server):
     def remove(self) -> None:
         """Stop it and delete its data, wherever it lies."""
         self.stop()
-        places.discard(self.data_dir)
+        data_places.discard(self.data_dir)
         self._has_database = False
 
-    def _initialise(self, programs: Path, place: places.Place) -> None:
+    def _initialise(self, programs: Path, place: data_places.Place) -> None:
         """Make the data unless it is there. A run that died halfway has left `new` behind, never `data`."""
         data, new = place.home / "data", place.home / "new"
         if data.exists():
@@ -136,7 +138,7 @@ class Postgres(Server):
     def _password(self) -> str:
         """The superuser's password, made at the first use."""
         if not self._password_file.exists():
-            new = places.data_folder(self.data_dir) / "postgres.password.new"
+            new = data_places.data_folder(self.data_dir) / "postgres.password.new"
             new.unlink(missing_ok=True)
             _write_private(new, secrets.token_urlsafe(24))
             new.replace(self._password_file)
@@ -165,7 +167,7 @@ class Postgres(Server):
 
 
 @contextlib.contextmanager
-def _handed_over(password: str, *, to: places.Place) -> Iterator[Path]:
+def _handed_over(password: str, *, to: data_places.Place) -> Iterator[Path]:
     """The password in a file that Postgres's user may read, for as long as initdb needs it."""
     file = to.home / "password"
     file.unlink(missing_ok=True)

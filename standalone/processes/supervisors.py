@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from standalone.errors import StandaloneError
 from standalone.output import complain, say
-from standalone.parts import Part
+from standalone.processes.parts import Part
 
 LOOK_SECONDS = 0.05
 

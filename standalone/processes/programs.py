@@ -5,7 +5,7 @@ import http.client
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from standalone.parts import Part
+from standalone.processes.parts import Part
 
 PATIENCE_SECONDS = 3.0
 

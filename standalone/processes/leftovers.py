@@ -7,8 +7,9 @@ from pathlib import Path
 
 import psutil
 
-from standalone import files, processes
+from standalone import files
 from standalone.errors import StandaloneError
+from standalone.processes import processes
 
 END_SECONDS = 30.0
 

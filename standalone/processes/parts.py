@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from standalone import processes
 from standalone.errors import StandaloneError
+from standalone.processes import processes
 
 
 class Part(abc.ABC):

@@ -6,8 +6,10 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-from standalone import binaries, leftovers, places, ports
-from standalone.parts import Server
+from standalone import ports
+from standalone.processes import leftovers
+from standalone.processes.parts import Server
+from standalone.servers import binaries, data_places
 
 SETTINGS = {
     "bind": ports.LOOPBACK,
@@ -37,7 +39,7 @@ class Valkey(Server):
     def launch(self) -> None:
         if self.alive:
             return
-        folder = places.made(places.data_folder(self.data_dir) / "valkey", mode=0o700)
+        folder = data_places.made(data_places.data_folder(self.data_dir) / "valkey", mode=0o700)
         leftovers.await_end("valkey-server", folder=folder)
         self._port = self._port or ports.free()
         settings = {**SETTINGS, "port": str(self._port), "dir": str(folder)}

@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from standalone import accounts, processes
+from standalone import accounts
 from standalone.accounts import Account
 from standalone.errors import StandaloneError
+from standalone.processes import processes
 
 STABLE_BASES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108  -- checked to be ours before use
 OWNER_NOTE = "data-folder"  # in a place elsewhere: which data folder it belongs to

@@ -1,0 +1,1 @@
+"""What keeps the programs of a standalone farm running, and ends them with it."""
