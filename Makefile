@@ -28,9 +28,9 @@ bench: ## measure Botfarm beside what one would pick instead (ARGS="--quick" tri
 
 hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events while Redis is away; needs wrk
 	@sh .ci/install bench
-	$(python) -m benchmarks.streams
-	$(python) -m benchmarks.snapshot
-	$(python) -m benchmarks.outage
+	$(python) -m benchmarks.hardships.streams
+	$(python) -m benchmarks.hardships.held_snapshot
+	$(python) -m benchmarks.hardships.redis_outage
 
 test: ## run the tests on three processes, as they wait more than they work (ARGS="-k lease" picks some)
 	@sh .ci/install dev

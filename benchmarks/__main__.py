@@ -11,10 +11,12 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from benchmarks import options, reports, servers
+from benchmarks import options
 from benchmarks.failures import Unmeasured
+from benchmarks.farms import servers
 from benchmarks.figures import Sample, Setup
-from benchmarks.reports import Run
+from benchmarks.reports import reports
+from benchmarks.reports.reports import Run
 from standalone.errors import StandaloneError
 
 INTERRUPTED = 130

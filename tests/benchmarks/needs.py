@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from benchmarks.bars import BARS, Name
 from benchmarks.figures import Sample
+from benchmarks.reports.targets import BARS, Name
 
 
 def names(samples: Iterable[Sample]) -> set[Name]:

@@ -1,8 +1,8 @@
 """A run that was never made, to be told of."""
 
-from benchmarks.bars import BARS, judge
 from benchmarks.figures import Sample, Table
-from benchmarks.reports import Run
+from benchmarks.reports.reports import Run
+from benchmarks.reports.targets import BARS, judge
 
 RATES = {"botfarm": {1: 600, 32: 4_800, 128: 6_500}, "plain": {1: 500, 32: 1_000, 128: 1_000}}
 

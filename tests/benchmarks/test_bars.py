@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from benchmarks.bars import BARS, Bar, Name, Verdict, judge
 from benchmarks.figures import Sample, Table
+from benchmarks.reports.targets import BARS, Bar, Name, Verdict, judge
 
 OURS = Name("changes", "lock changes", "32 clients", "botfarm")
 THEIRS = dataclasses.replace(OURS, peer="plain")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import etcd, options, pgbench
+from benchmarks import options
 from benchmarks.failures import ProgramMissing
+from benchmarks.peers import etcd, pgbench
 
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 230  # of which a machine with nothing else to do needs a tenth

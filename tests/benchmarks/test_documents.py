@@ -2,8 +2,8 @@
 
 import json
 
-from benchmarks import documents
-from benchmarks.documents import DOCUMENT, FIGURES, fill
+from benchmarks.reports import documents
+from benchmarks.reports.documents import DOCUMENT, FIGURES, fill
 
 
 def test_the_document_tells_what_was_measured() -> None:

@@ -12,10 +12,11 @@ from types import ModuleType
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import changes, open_loop, wrk
 from benchmarks.failures import ProgramMissing, Unmeasured
 from benchmarks.figures import Sample, Setup
-from benchmarks.wrk import Drive
+from benchmarks.load import open_loop, wrk
+from benchmarks.load.wrk import Drive
+from benchmarks.parts import changes
 from standalone import ports
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")

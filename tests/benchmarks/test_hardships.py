@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from api.observability import health
-from benchmarks import outage, snapshot, streams
 from benchmarks.failures import Unmeasured
-from benchmarks.farming import farming
-from benchmarks.farms import new_database
+from benchmarks.farms.databases import new_database
+from benchmarks.farms.farms import farming
 from benchmarks.figures import Setup
-from benchmarks.streams import Client, Crowd
-from benchmarks.workers import Rates
+from benchmarks.hardships import held_snapshot, redis_outage, streams
+from benchmarks.hardships.streams import Client, Crowd
+from benchmarks.load.relay_process import Rates
 from standalone.servers.valkey import Valkey
 
 pytestmark = pytest.mark.timeout(240)  # of which a machine with nothing else to do needs a tenth
@@ -78,10 +78,10 @@ def test_a_snapshot_held_open_is_named_while_everything_goes_on(
     setup: Setup, printed: pytest.CaptureFixture[str]
 ) -> None:
     with new_database(setup.database_url, pool_size=4) as engine:
-        snapshot.run(engine, setup.redis_url, seconds=6)
+        held_snapshot.run(engine, setup.redis_url, seconds=6)
 
     told = printed.readouterr().out
-    assert f"application {snapshot.NAME}" in told
+    assert f"application {held_snapshot.NAME}" in told
     assert "of before" in told
 
 
@@ -97,19 +97,19 @@ def test_an_old_transaction_that_nobody_names_or_that_stops_something_is_found_o
     told: dict[str, Any], rate: Rates, wrong: str
 ) -> None:
     with pytest.raises(Unmeasured, match=wrong):
-        snapshot.require(told, [Rates(1, 1, 1), rate])
+        held_snapshot.require(told, [Rates(1, 1, 1), rate])
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "WARM_UP_SECONDS", 1)
-    monkeypatch.setattr(outage, "USERS", 200)
+    monkeypatch.setattr(redis_outage, "WARM_UP_SECONDS", 1)
+    monkeypatch.setattr(redis_outage, "USERS", 200)
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_locking_goes_on_without_redis_and_while_the_backlog_is_drained(setup: Setup) -> None:
-    found = outage.measure(replace(setup, redis_url=""), events=3_000)
+    found = redis_outage.measure(replace(setup, redis_url=""), events=3_000)
 
     assert found.backlog >= 2_000  # the relay has begun when it is looked at
     assert min(found.before, found.down, found.drain, found.meanwhile, found.after) > 0
@@ -118,4 +118,4 @@ def test_locking_goes_on_without_redis_and_while_the_backlog_is_drained(setup: S
 
 def test_a_stream_that_lacks_an_event_is_found_out(own_valkey: Valkey) -> None:
     with pytest.raises(Unmeasured, match="0 of 1 events"):
-        outage.require_whole(own_valkey, "nothing", last_seq=1)
+        redis_outage.require_whole(own_valkey, "nothing", last_seq=1)

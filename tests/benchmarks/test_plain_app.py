@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from api.schemas import output
-from benchmarks import pgbench, plain_app
-from benchmarks.farms import fill
+from benchmarks.farms.databases import fill
+from benchmarks.peers import pgbench, plain_app
 from domain import locks
 from domain.locks import Acquire, Release
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, text
 
-from benchmarks import planning
 from benchmarks.failures import Unmeasured
 from benchmarks.figures import Setup
+from benchmarks.parts import plans
 from domain.requests import taking
 from tests.benchmarks.needs import names, needed
 
@@ -23,12 +23,12 @@ def setup(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Setup:
 @pytest.fixture(scope="module")
 def scarce(setup: Setup) -> Iterator[Engine]:
     """As many free users as the largest of the pools takes, and as many more."""
-    with planning.filled(setup, users=2_000, locked_percent=99) as engine:
+    with plans.filled(setup, users=2_000, locked_percent=99) as engine:
         yield engine
 
 
 def test_pool_acquires_are_timed_as_their_bars_need_and_leave_nothing_taken(setup: Setup, scarce: Engine) -> None:
-    samples = list(planning.comparing(setup, scarce, scarce))
+    samples = list(plans.comparing(setup, scarce, scarce))
 
     assert needed("plans") <= names(samples)
     assert all(sample.value > 0 for sample in samples)
@@ -39,7 +39,7 @@ def test_pool_acquires_are_timed_as_their_bars_need_and_leave_nothing_taken(setu
 def test_the_plan_of_a_pool_acquire_is_shown_and_reads_users_by_their_index(setup: Setup, scarce: Engine) -> None:
     told: list[str] = []
 
-    planning.explaining(replace(setup, say=told.append), scarce, count=10)
+    plans.explaining(replace(setup, say=told.append), scarce, count=10)
 
     plan, verdict = told
     assert re.search(r"Index Scan using users_available_at on users u .*actual .*rows=10", plan)
@@ -52,7 +52,7 @@ def test_a_domain_that_asks_for_another_order_is_found_out(
     monkeypatch.setattr(taking, "CLAIM", taking.CLAIM.replace("ORDER BY u.available_at", "ORDER BY u.login"))
 
     with pytest.raises(Unmeasured, match="does not read users in the order of the index users_available_at"):
-        planning.explaining(setup, scarce, count=10)
+        plans.explaining(setup, scarce, count=10)
 
 
 def test_a_farm_without_the_index_is_found_out_when_its_plan_has_been_shown(setup: Setup, scarce: Engine) -> None:
@@ -62,7 +62,7 @@ def test_a_farm_without_the_index_is_found_out_when_its_plan_has_been_shown(setu
         conn.execute(text("DROP INDEX users_available_at"))
 
     with pytest.raises(Unmeasured, match="does not read users in the order of the index users_available_at"):
-        planning.explaining(replace(setup, say=told.append), scarce, count=1)
+        plans.explaining(replace(setup, say=told.append), scarce, count=1)
 
     assert re.search(r"Scan .*on users u ", told[0])
     with scarce.begin() as conn:
@@ -71,4 +71,4 @@ def test_a_farm_without_the_index_is_found_out_when_its_plan_has_been_shown(setu
 
 def test_a_farm_on_which_a_pool_acquire_is_refused_is_no_measurement(scarce: Engine) -> None:
     with pytest.raises(Unmeasured, match="a pool acquire of 100 users was refused: NoUserFree"):
-        planning.cycle(scarce, count=100)
+        plans.cycle(scarce, count=100)

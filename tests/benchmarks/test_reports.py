@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from benchmarks import reports
-from benchmarks.reports import Run
-from benchmarks.tables import number
+from benchmarks.reports import reports
+from benchmarks.reports.reports import Run
+from benchmarks.reports.tables import number
 from tests.benchmarks.runs import a_run
 
 drawing = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not among the image's packages")

@@ -10,11 +10,12 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import contention, latencies, planning, reading
 from benchmarks.failures import Unmeasured
-from benchmarks.handovers import Tally
-from benchmarks.storms import Storm, parse, storm
-from benchmarks.watchers import Seen, complete
+from benchmarks.load import percentiles
+from benchmarks.load.event_consumers import Seen, complete
+from benchmarks.load.random_load import Storm, parse, storm
+from benchmarks.load.waiting_callers import Tally
+from benchmarks.parts import contention, plans, reads
 
 TOLD = "STORM broken\t0\nSTORM seconds\t2.0\nSTORM p50_ms\t1.5\nSTORM p99_ms\t3.5\nSTORM count granted\t40\n"
 BY_INDEX = "->  Index Scan using users_available_at on users u  (cost=0.28..7647.82 rows=833 width=30)"
@@ -116,27 +117,27 @@ def test_a_hand_over_counts_from_the_release_or_from_when_somebody_asked(
     ],
 )
 def test_a_plan_that_reads_users_in_any_other_way_is_not_by_the_index(plan: str) -> None:
-    assert planning.by_index(f"Limit\n  ->  LockRows\n        {BY_INDEX}\n              Filter: x")
+    assert plans.by_index(f"Limit\n  ->  LockRows\n        {BY_INDEX}\n              Filter: x")
 
-    assert not planning.by_index(plan)
+    assert not plans.by_index(plan)
 
 
 @pytest.mark.parametrize(("peer", "hits"), [("cached", 0.5), ("uncached", 0.01)])
 def test_reads_from_where_they_should_not_come_are_no_measurement(peer: str, hits: float) -> None:
-    reading.insist("cached", hits=0.99)
-    reading.insist("uncached", hits=0)
+    reads.insist("cached", hits=0.99)
+    reads.insist("uncached", hits=0)
 
     with pytest.raises(Unmeasured, match="from the cache"):
-        reading.insist(peer, hits=hits)
+        reads.insist(peer, hits=hits)
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:
     values = [float(n) for n in range(1, 201)]
 
-    assert [latencies.percentile(reversed(values), percent) for percent in (0, 50, 99, 100)] == [1, 100, 198, 200]
-    assert latencies.percentile([7.0], 99) == 7
+    assert [percentiles.percentile(reversed(values), percent) for percent in (0, 50, 99, 100)] == [1, 100, 198, 200]
+    assert percentiles.percentile([7.0], 99) == 7
     with pytest.raises(ValueError, match="no values"):
-        latencies.percentile([], 50)
+        percentiles.percentile([], 50)
 
 
 def seen(number: int) -> Seen:

@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks import contention, costs, downtime, events, growing, handing, reading
-from benchmarks.backlog import make
 from benchmarks.failures import Unmeasured
-from benchmarks.farming import Farm, farming
-from benchmarks.farms import fill, user_ids
+from benchmarks.farms import without_redis
+from benchmarks.farms.databases import fill, user_ids
+from benchmarks.farms.farms import Farm, farming
 from benchmarks.figures import Sample, Setup
-from benchmarks.storms import storm
+from benchmarks.load.backlog import make
+from benchmarks.load.random_load import storm
+from benchmarks.parts import contention, costs, events, growth, handover, reads
 from standalone.servers.valkey import Valkey
 from tests.benchmarks.needs import names, needed
 
@@ -50,7 +51,7 @@ def farm(setup: Setup) -> Iterator[Farm]:
 
 
 def test_open_streams_cost_memory(setup: Setup, farm: Farm) -> None:
-    samples = list(reading.remembering(setup, farm))
+    samples = list(reads.remembering(setup, farm))
 
     idle, _, crowded, _ = (sample.value for sample in samples)
     assert [sample.measure for sample in samples] == 2 * ["memory of the API", "memory of the worker"]
@@ -58,7 +59,7 @@ def test_open_streams_cost_memory(setup: Setup, farm: Farm) -> None:
 
 
 def test_reads_yield_what_their_bar_needs(setup: Setup, farm: Farm) -> None:
-    assert needed("reads") <= names(list(reading.reading(setup, farm)))
+    assert needed("reads") <= names(list(reads.reading(setup, farm)))
 
 
 def test_a_hot_user_has_one_holder_at_a_time(setup: Setup, farm: Farm) -> None:
@@ -97,7 +98,7 @@ def test_events_reach_all_who_listen_and_a_backlog_is_drained(
 
 @pytest.fixture(scope="module")
 def stranded(setup: Setup) -> Iterator[Farm]:
-    with downtime.without_redis(setup, users=USERS, api_workers=1) as running:
+    with without_redis.without_redis(setup, users=USERS, api_workers=1) as running:
         yield running
 
 
@@ -105,7 +106,7 @@ def test_hand_overs_with_redis_and_without_yield_what_their_bars_need(setup: Set
     samples: list[Sample] = []
     for each, besides in ((farm, ""), (stranded, ", Redis stopped")):
         fill(each.engine, count=FREE, locked_percent=0, env="line")
-        samples += handing.handing_over(setup, each, hold_seconds=0.3, env="line", besides=besides)
+        samples += handover.handing_over(setup, each, hold_seconds=0.3, env="line", besides=besides)
 
     assert needed("handover") <= names(samples)
     handed_on = [sample.value for sample in samples if sample.measure == "hand-overs"]
@@ -115,11 +116,11 @@ def test_hand_overs_with_redis_and_without_yield_what_their_bars_need(setup: Set
 
 
 def test_a_farm_that_has_its_redis_is_not_measured_as_one_without(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    downtime.insist(farm, redis="ok")
-    monkeypatch.setattr(downtime, "NOTICE_SECONDS", 0)
+    without_redis.insist(farm, redis="ok")
+    monkeypatch.setattr(without_redis, "NOTICE_SECONDS", 0)
 
     with pytest.raises(Unmeasured, match="Redis should be down, but the API finds it ok"):
-        downtime.insist(farm, redis="down")
+        without_redis.insist(farm, redis="down")
 
 
 def test_a_redis_that_comes_back_makes_what_was_measured_worthless(
@@ -130,16 +131,16 @@ def test_a_redis_that_comes_back_makes_what_was_measured_worthless(
 
 
 def come_back(setup: Setup, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ExitStack() as stack, downtime.without_redis(setup, users=1, api_workers=1, worker=False) as running:
+    with ExitStack() as stack, without_redis.without_redis(setup, users=1, api_workers=1, worker=False) as running:
         returned = Valkey(folder, port=urlsplit(running.redis_url).port or 0)
         stack.callback(returned.kill)
         returned.start()
-        downtime.insist(running, redis="ok")
-        monkeypatch.setattr(downtime, "NOTICE_SECONDS", 0)
+        without_redis.insist(running, redis="ok")
+        monkeypatch.setattr(without_redis, "NOTICE_SECONDS", 0)
 
 
 def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, farm: Farm) -> None:
-    samples = list(handing.expiring(setup, farm, count=USERS))
+    samples = list(handover.expiring(setup, farm, count=USERS))
 
     found = {sample.measure: sample.value for sample in samples}
     assert 0 <= found["expiry to event p50"] <= found["expiry to stream p50"] <= found["expiry to stream max"]
@@ -148,16 +149,16 @@ def test_every_lock_that_lapses_has_its_event_after_its_expiry(setup: Setup, far
 def test_expiries_are_measured_without_redis_too_but_for_what_only_its_stream_tells(
     setup: Setup, stranded: Farm
 ) -> None:
-    samples = list(handing.expiring(setup, stranded, count=USERS))
+    samples = list(handover.expiring(setup, stranded, count=USERS))
 
     assert [sample.measure for sample in samples] == [f"expiry to event {name}" for name in ("p50", "p99", "max")]
     assert 0 <= samples[0].value <= samples[2].value
 
 
 def test_growth_yields_what_its_bars_need(setup: Setup, farm: Farm) -> None:
-    scale = growing.Scale(large=USERS, small=USERS, users=USERS, cycles=200, stretches=2)
+    scale = growth.Scale(large=USERS, small=USERS, users=USERS, cycles=200, stretches=2)
 
-    samples = [*growing.changing(setup, farm, farm, large_first=False), *growing.living(setup, scale)]
+    samples = [*growth.changing(setup, farm, farm, large_first=False), *growth.living(setup, scale)]
 
     assert needed("growth") <= names(samples)
     assert [sample.peer for sample in samples][:2] == ["1 k users", "1 M users"]
@@ -170,7 +171,7 @@ def test_a_start_is_timed_until_the_ready_file_is_there(setup: Setup, tmp_path: 
     program.write_text(STARTING)
     makefile.write_text(f"up:\n\t@exec {sys.executable} {program} $(ARGS)\n")
 
-    new, existing = reading.starting(setup, ["make", "--silent", "-f", str(makefile), "up"], number=0)
+    new, existing = reads.starting(setup, ["make", "--silent", "-f", str(makefile), "up"], number=0)
 
     assert new.value >= 0.5
     assert existing.value > 0
@@ -179,7 +180,7 @@ def test_a_start_is_timed_until_the_ready_file_is_there(setup: Setup, tmp_path: 
 
 def test_a_start_that_ends_is_no_measurement(setup: Setup) -> None:
     with pytest.raises(Unmeasured, match="ended with 3"):
-        list(reading.starting(setup, [sys.executable, "-c", "import sys; sys.exit(3)"], number=1))
+        list(reads.starting(setup, [sys.executable, "-c", "import sys; sys.exit(3)"], number=1))
 
 
 def test_a_storm_on_a_user_that_does_not_exist_is_no_measurement(farm: Farm) -> None:

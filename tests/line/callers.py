@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from benchmarks.connections import Connection
+from benchmarks.load.raw_connections import Connection
 from domain.requests.records import lease_id
 
 ACQUIRE = "/api/v1/users/acquire_lock"

@@ -1,0 +1,1 @@
+"""The load: clients, consumers, the relay beside it, and how their answers are counted."""
