@@ -19,7 +19,7 @@ from domain import requests
 from domain.configuration.settings import Settings
 from domain.events import outbox
 from domain.postgres import engines
-from tests.api.cloudevents import faults_of_all
+from tests.api.events.cloudevents import faults_of_all
 from tests.api.servers import serving
 
 USERS = "/api/v1/users"

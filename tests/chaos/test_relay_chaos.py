@@ -12,7 +12,7 @@ from api.main import create_app
 from domain.configuration.settings import Settings
 from domain.sealing import KeyRing
 from standalone.servers.valkey import Valkey
-from tests.api.cloudevents import faults_of_all
+from tests.api.events.cloudevents import faults_of_all
 from tests.api.servers import serving
 from tests.chaos import accounts
 from tests.chaos.crowds import Crowd, settle_down

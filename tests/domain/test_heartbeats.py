@@ -4,7 +4,7 @@ from sqlalchemy import text
 
 from domain import heartbeats
 from tests.domain.farms import Farm
-from tests.domain.threads import together
+from tests.domain.postgres.threads import together
 
 
 def test_a_part_that_never_beat_is_not_told_of(own_farm: Farm) -> None:

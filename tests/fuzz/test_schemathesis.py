@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.main import create_app
 from api.middleware.stack import App
 from domain.configuration.settings import Settings
+from tests.api.auth.keyrings import new_key
 from tests.api.farms import farming
-from tests.api.keyrings import new_key
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess, eventually, serving
 from tests.fuzz.hooks import PLANTED

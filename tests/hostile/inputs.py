@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from domain.keys import forms
+from tests.api.auth.keyrings import OWN
 from tests.api.farms import EVENTS, LINE, USERS
-from tests.api.keyrings import OWN
 
 PLANTED = "hunter2-planted"
 NOBODY = "0f8fad5b-d9cb-469f-a165-70867728950e"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from domain.configuration.settings import Settings
+from tests.api.auth.keyrings import OWN, new_key
 from tests.api.farms import farming
-from tests.api.keyrings import OWN, new_key
 from tests.api.servers import ApiProcess, eventually
 from tests.hostile.callers import Attack, behave
 from tests.hostile.inputs import PLANTED, SPLIT, Hostile, inputs

@@ -15,7 +15,7 @@ from domain import locks, requests
 from domain.errors import NotLockHolder, Refusal, RequestEnded, RequestNotFound
 from domain.locks import Grant, Release, Renew
 from domain.requests import Cancelled, Enqueue, Granted, Undo, Viewer
-from tests.domain.threads import together
+from tests.domain.postgres.threads import together
 from tests.line.endings import DEADLOCKS, FOREIGN, LAPSED, LOCK, LONG_AGO, MOVE, OWN, SHORT, TTL, Farm, ask_for
 from tests.worker.waiting import until
 

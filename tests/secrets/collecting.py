@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from tests.secrets.scanning import API_KEY, LEASE, PASSWORD, WEBHOOK_SECRET, Place
-from tests.worker.receivers import Received
+from tests.worker.webhooks.receivers import Received
 
 IDS = re.compile(r"/(?:[0-9a-f]{8}-[0-9a-f-]{27}|\d+)(?=/|$)")
 # A lease stands in its own columns, and a call that waits for one user is known by its lease.

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, text
 
-from tests.api.test_secrets import bad_answers
-from tests.worker.receivers import Receiver, answering
+from tests.api.auth.test_secrets import bad_answers
 from tests.worker.waiting import until
+from tests.worker.webhooks.receivers import Receiver, answering
 
 PLANTED = "hunter2-planted"  # every password begins with it, as those of `bad_answers` do
 USERS, HOOKS, LINE, EVENTS, KEYS = (

@@ -21,7 +21,7 @@ from tests.secrets.collecting import Answers
 from tests.secrets.scanning import API_KEY, LEASE, PASSWORD, WEBHOOK_SECRET, Place, Secret, find
 from tests.secrets.stories import PLANTED, Story
 from tests.standalone.conftest import started
-from tests.worker.receivers import receiving
+from tests.worker.webhooks.receivers import receiving
 
 DATABASE_PASSWORD, SEALING_KEY = "database password", "sealing key"
 MUST_ANSWER = {

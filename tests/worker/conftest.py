@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 from domain.configuration.settings import Settings
 from domain.postgres import engines
 from domain.sealing import KeyRing
-from tests.worker import supervisors
 from tests.worker.farms import Farm, Outsider
-from tests.worker.hooks import Hooks, hooks_on
-from tests.worker.receivers import Receiver, receiving
-from tests.worker.supervisors import StartWorker, Supervised
+from tests.worker.supervision import supervisors
+from tests.worker.supervision.supervisors import StartWorker, Supervised
+from tests.worker.webhooks.hooks import Hooks, hooks_on
+from tests.worker.webhooks.receivers import Receiver, receiving
 from worker.duties import Duties, open_duties
 from worker.relay.relay import Relay
 from worker.relay.stream import Stream

@@ -1,0 +1,121 @@
+"""A supervisor and its processes: what they do, and who outlives whom."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from domain.configuration.settings import Settings
+from domain.processes import parent_watch
+from tests.worker.farms import Farm
+from tests.worker.supervision.supervisors import ROOT, StartWorker, environment, gone
+from tests.worker.waiting import until
+
+
+def test_a_worker_numbers_publishes_and_expires_and_says_so(farm: Farm, start_worker: StartWorker) -> None:
+    worker = start_worker()
+    until(worker.is_ok, seconds=20)
+    (user_id,) = farm.grow()
+    farm.acquire(user_id, seconds=0.3)
+
+    until(lambda: farm.state.published_seq == 3)
+
+    assert worker.metric("botfarm_relay_events_sequenced_total") == 3
+    assert worker.metric("botfarm_relay_events_published_total") == 3
+    assert worker.metric("botfarm_change_to_stream_seconds_count") == 3
+    assert worker.metric("botfarm_locks_expired_total") == 1
+    assert worker.metric("botfarm_epoch") == 1
+
+
+def test_a_killed_process_is_started_again_and_the_counters_go_on(farm: Farm, start_worker: StartWorker) -> None:
+    worker = start_worker(BOTFARM_WORKER_PROCESSES="2")
+    until(worker.is_ok, seconds=20)
+    farm.change(4)
+    until(lambda: farm.state.published_seq == 4)
+    before = worker.pids
+
+    os.kill(before[0], signal.SIGKILL)
+
+    until(lambda: len(worker.pids) == 2 and before[0] not in worker.pids, seconds=20)
+    assert before[1] in worker.pids
+    farm.change(4)
+    until(lambda: farm.state.published_seq == 8)
+    until(worker.is_ok, seconds=20)
+    assert worker.metric("botfarm_relay_events_sequenced_total") == 8
+    assert worker.metric("botfarm_worker_restarts_total") == 1
+
+
+def test_a_process_that_dies_again_and_again_is_started_with_growing_pauses(start_worker: StartWorker) -> None:
+    worker = start_worker()
+    until(lambda: worker.ready, seconds=20)
+    pauses = []
+
+    for _ in range(3):
+        (pid,) = worker.pids
+        os.kill(pid, signal.SIGKILL)
+        pauses.append(until(lambda dead=pid: worker.pids not in ([], [dead]), seconds=20))  # type: ignore[misc]
+
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert pauses[2] == pytest.approx(0.8, abs=0.5)
+
+
+def test_no_process_outlives_a_supervisor_that_was_killed(start_worker: StartWorker) -> None:
+    worker = start_worker(BOTFARM_WORKER_PROCESSES="2")
+    until(worker.is_ok, seconds=20)
+    pids = worker.pids
+
+    worker.popen.kill()
+
+    assert until(lambda: gone(pids), seconds=5) < 2
+
+
+def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(settings: Settings) -> None:
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "worker.supervision.child", str(reading)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(settings), pass_fds=(reading,))
+    time.sleep(2)
+    assert process.poll() is None
+
+    os.close(writing)
+
+    assert process.wait(2) == parent_watch.ORPHANED
+    os.close(reading)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_ends_with_its_processes(
+    number: signal.Signals, start_worker: StartWorker
+) -> None:
+    worker = start_worker(BOTFARM_WORKER_PROCESSES="2")
+    until(worker.is_ok, seconds=20)
+    pids = worker.pids
+    began = time.monotonic()
+
+    worker.popen.send_signal(number)
+    code = worker.popen.wait(10)
+
+    assert code == 0
+    assert gone(pids)
+    assert time.monotonic() - began < 10
+
+
+def test_the_actors_do_the_duties_on_demand(start_worker: StartWorker, settings: Settings) -> None:
+    worker = start_worker()
+    until(worker.is_ok, seconds=20)
+    send = "from worker import actors; [a.send() for a in (actors.relay_once, actors.sweep_expired, actors.sweep_line)]"
+    subprocess.run([sys.executable, "-c", send], cwd=ROOT, env=environment(settings), check=True)
+
+    queue = (
+        "from worker.broker import broker, settings;"
+        "print(broker.client.hlen(settings.redis_prefix + 'dramatiq:botfarm.msgs'))"
+    )
+
+    def left() -> int:
+        asked = [sys.executable, "-c", queue]
+        return int(subprocess.run(asked, cwd=ROOT, env=environment(settings), check=True, capture_output=True).stdout)
+
+    until(lambda: left() == 0, seconds=20)
+    assert worker.metric("botfarm_loop_failures_total") == 0
