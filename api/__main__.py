@@ -37,7 +37,7 @@ def main() -> int:
 def _alone(settings: Settings) -> int:
     # Not at the top: a parent needs none of what serving needs, and would take half a second and 40 MB for it.
     from api import main  # noqa: PLC0415
-    from api.serving import server
+    from api.serving import server  # noqa: PLC0415
 
     app = main.create_app(settings)
     config = server.config(app, host=settings.host, port=settings.port)

@@ -37,7 +37,7 @@ from api.services import Background, LockPolicy, Services
 from domain import sealing
 from domain.cache import Cache
 from domain.configuration.settings import Settings
-from domain.postgres import engines as db
+from domain.postgres import engines
 from domain.requests import Granted, Undo
 from domain.requests.records import Key
 
@@ -91,11 +91,11 @@ def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
 def _services(settings: Settings, *, counters: str | None) -> Services:
     sizes = PoolSizes.of(settings)
     stopping = threading.Event()
-    engines: list[Engine] = []
+    opened: list[Engine] = []
 
-    def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `db.engine`
-        engines.append(db.engine(settings.database_url, name="botfarm-api", **options))
-        return engines[-1]
+    def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `engines.engine`
+        opened.append(engines.engine(settings.database_url, name="botfarm-api", **options))
+        return opened[-1]
 
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
@@ -133,7 +133,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
         policy=LockPolicy.of(settings),
         monitor=monitor,
         metrics=metrics,
-        engines=engines,
+        engines=opened,
         streams=Streams(database, tailer, metrics.streams),
         webhook_networks=settings.webhook_allow_networks,
         webhooks_most=settings.webhooks_most,

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace, folder: Path) -> int:
-    modules = [importlib.import_module(f"benchmarks.{name}") for name in chosen.parts]
+    modules = [importlib.import_module(f"benchmarks.parts.{name}") for name in chosen.parts]
     _require(modules, without=chosen.without)
     progress = Progress(chosen.parts)
     with servers.serving(folder) as (database_url, redis_url):

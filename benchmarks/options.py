@@ -8,10 +8,10 @@ PARTS = (
     "changes",
     "contention",
     "events",
-    "handing",
-    "growing",
-    "planning",
-    "reading",
+    "handover",
+    "growth",
+    "plans",
+    "reads",
     "costs",
 )  # modules; those not there are left out
 OUTPUT = Path("docs/performance")
@@ -30,7 +30,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def existing() -> list[str]:
-    return [name for name in PARTS if importlib.util.find_spec(f"benchmarks.{name}") is not None]
+    return [name for name in PARTS if importlib.util.find_spec(f"benchmarks.parts.{name}") is not None]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,8 +12,8 @@ seen what the tailer had passed on before. From then on it leaves out what it ha
 
 # Rewound databases
 
-When this history loses the tailer's place (see `worker/relay/relay.py`) all listeners are sent away. They come back with
-the ids they have, and get the answer that fits: 409, or what follows.
+When this history loses the tailer's place (see `worker/relay/relay.py`) every listener is disconnected. They come back
+with the ids they have, and get the answer that fits: 409, or what follows.
 """
 
 import asyncio

@@ -16,7 +16,6 @@ from api.schemas.input import DeleteQuery, HistoryQuery, UserIn, UserPatch, User
 from api.schemas.output import BatchOut, UserOut
 from api.services import Provided
 from domain import users
-from domain import users as user_changes
 from domain.errors import (
     CursorMalformed,
     Forbidden,
@@ -110,7 +109,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Adm
     if "project_id" in body.model_fields_set:
         caller.demand_project(body.project_id)
     user = await services.database.run(
-        user_changes.change,
+        users.change,
         user_id=user_id,
         to=Change({name: getattr(body, name) for name in body.model_fields_set}),
         ring=services.ring,
@@ -132,7 +131,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Adm
 )
 async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Admin) -> Response:
     await services.database.run(
-        user_changes.remove,
+        users.remove,
         user_id=user_id,
         principal=caller.name,
         force_reason=query.reason,

@@ -18,7 +18,7 @@ import httpx
 from benchmarks.failures import Unmeasured
 from benchmarks.load import wrk
 
-SCRIPT = Path(__file__).with_name("storm.lua")
+SCRIPT = Path(__file__).with_name("random_load.lua")
 OWNER = "storm"
 IN_FLIGHT_SECONDS = 0.3  # at least; what was sent last may take as long as the slowest did
 PATIENCE_SECONDS = 30

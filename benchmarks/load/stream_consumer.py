@@ -1,4 +1,4 @@
-"""A consumer of the stream, as a program of its own: `python -m benchmarks.load.stream_consumer REDIS_URL KEY GROUP`."""
+"""A consumer of the stream as its own program: `python -m benchmarks.load.stream_consumer REDIS_URL KEY GROUP`."""
 
 import sys
 from typing import Any

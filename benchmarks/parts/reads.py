@@ -39,7 +39,7 @@ STREAMS = 1_000
 QUICK_STREAMS = 150
 REST_SECONDS, QUICK_REST_SECONDS = 3.0, 0.2
 START_SECONDS = 120
-SOURCES = Path(__file__).resolve().parents[1]
+SOURCES = Path(__file__).resolve().parents[2]
 NAMES = {"api": "API", "worker": "worker"}
 MAKE_UP = ("make", "--silent", "up")
 

@@ -1,6 +1,6 @@
 """The usual shape of such a service, done well: what Botfarm is measured against.
 
-    DATABASE_URL=… python -m uvicorn benchmarks.peers.plain_app:app --workers 2 --loop uvloop --http httptools --no-access-log
+    DATABASE_URL=… python -m uvicorn benchmarks.peers.plain_app:app --workers 2 --no-access-log
 
 Synchronous endpoints in FastAPI's thread pool, a pool of database connections as large as it, one transaction a request
 with one statement in it, which changes the user and writes the outbox row. It stands on Botfarm's own tables, writes

@@ -21,7 +21,7 @@ from benchmarks.peers import etcd, pgbench
 from benchmarks.peers.peers import PROCESSES
 from domain.postgres import engines
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LIBRARIES = ("fastapi", "httptools", "psycopg2-binary", "pydantic", "redis", "sqlalchemy", "uvicorn", "uvloop")
 SYNCS = 50
 PAGE = b"\0" * 8_192

@@ -31,8 +31,8 @@ POSTGRES_DRIVERS = {"postgres", "postgresql", "postgresql+psycopg2"}
 def usual_workers() -> int:
     """One API process for each core that this one may use, but 8 at most.
 
-    Each has database connections of its own (`api.execution.pool_sizes`), and servers have 100 unless they are told otherwise. A
-    number that somebody sets is taken as it is.
+    Each has database connections of its own (`api.execution.pool_sizes`), and a server allows 100 unless it is
+    configured otherwise. A number that is set is used as it is.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, USUAL_WORKERS_MOST)

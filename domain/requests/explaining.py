@@ -50,7 +50,8 @@ _QUEUED = f"""
 WITH {reservations.ALIVE}
 SELECT q.*, q.count AS wanted,
     extract(epoch FROM coalesce(q.granted_at, clock_timestamp()) - q.created_at)::float8 AS waited_seconds,
-    CASE WHEN q.granted_at IS NOT NULL THEN 'granted' WHEN {reservations.ATTENDED} THEN 'waiting' ELSE 'detached' END AS state,
+    CASE WHEN q.granted_at IS NOT NULL THEN 'granted' WHEN {reservations.ATTENDED} THEN 'waiting'
+        ELSE 'detached' END AS state,
     CASE WHEN q.granted_at IS NULL THEN 1 + (
         SELECT count(*) FROM lock_requests o
         WHERE o.granted_at IS NULL AND o.selector = q.selector AND o.satisfiable

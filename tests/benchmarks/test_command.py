@@ -76,7 +76,7 @@ def test_without_wrk_one_line_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_a_postgres_that_does_not_sync_is_refused(postgres_url: str, redis_url: str) -> None:
-    done = bench("--quick", "--parts", "planning", DATABASE_URL=postgres_url, REDIS_URL=redis_url)
+    done = bench("--quick", "--parts", "plans", DATABASE_URL=postgres_url, REDIS_URL=redis_url)
 
     assert done.returncode == 1
     assert done.stderr.startswith("DATABASE_URL names a Postgres with fsync not on")

@@ -12,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import Engine, text
 
 from domain import locks, requests, users
-from domain import users as user_changes
 from domain.errors import (
     LineAhead,
     LockHeld,
@@ -220,7 +219,7 @@ class Line(RuleBasedStateMachine):
         bot = data.draw(st.sampled_from(list(self.model.bots.values())))
         bot.active = not bot.active
         status = Change({"status": "active" if bot.active else "quarantined"})
-        self.do(user_changes.change, user_id=bot.id, to=status, ring=KeyRing(), principal="p")
+        self.do(users.change, user_id=bot.id, to=status, ring=KeyRing(), principal="p")
 
     @invariant()
     def the_farm_is_as_the_model_says(self) -> None:

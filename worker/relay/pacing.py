@@ -2,8 +2,8 @@
 
 After an outage of Redis the relay has full batches to append for a while. Without a pause between them it would take
 all the processor time there is, and on a full machine it is those who lock that would wait: locking fell to two thirds
-(`python -m benchmarks.hardships.redis_outage`). So the relay rests after a full batch, several times as long as the batch took, which
-leaves most of the time to others, and grows by itself where they keep it waiting.
+(`python -m benchmarks.hardships.redis_outage`). So the relay rests after a full batch, several times as long as the
+batch took, which leaves most of the time to others, and grows by itself where they keep it waiting.
 
 But a relay that changes outrun would never be done. However long it would rest, it goes half as fast again as changes
 come, so that a backlog is gone, at the latest, after twice as long as it took to come about. And while nothing is

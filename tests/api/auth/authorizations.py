@@ -9,7 +9,7 @@ from typing import Any
 from domain.keys import SCOPES
 from tests.api.auth.keyrings import FOREIGN, OWN
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "authorization.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "authorization.md"
 ROW = re.compile(r"\| `([A-Z]+) ([^`]+)`(?: with `(\w+)`)? \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
 PROJECTS = {"own": OWN, "foreign": FOREIGN}
 NO_PROJECT = "—"  # the call concerns none

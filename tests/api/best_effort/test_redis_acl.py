@@ -19,7 +19,7 @@ from tests.api.farms import farming
 from tests.api.servers import environment, eventually
 from tests.chaos.misfortunes import RelayProcess
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "redis-acl.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "redis-acl.md"
 LINES = re.findall(r"^user (botfarm-\S+) (.*)$", DOCUMENT.read_text(), re.MULTILINE)
 
 

@@ -30,8 +30,9 @@ from tests.api.serving.families import Crowd, Many
 
 LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
 IMPATIENT = """
-from api import __main__, seats, supervisor
-seats.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
+from api import __main__
+from api.serving import child_slots, supervisor
+child_slots.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
 raise SystemExit(__main__.main())
 """
 

@@ -18,7 +18,7 @@ from domain.postgres import engines, schema_version
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 
-SOURCES = Path(__file__).resolve().parents[2]
+SOURCES = Path(__file__).resolve().parents[3]
 ONE_MIGRATOR = 7_301_960  # as in migrations/env.py, which only Alembic can import
 
 pytestmark = pytest.mark.usefixtures("logging_restored")

@@ -111,7 +111,7 @@ def parent_of_a_sleeper(*, before: str = "") -> Iterator[tuple["subprocess.Popen
     code = (
         f"{before}\n"
         "import signal, subprocess, time\n"
-        "from standalone import processes\n"
+        "from standalone.processes import processes\n"
         "command = processes.leashed(['/bin/sleep', '60'], parting_signal=signal.SIGTERM)\n"
         "sleeper = subprocess.Popen(command, pass_fds=[processes.lifeline()])\n"
         "print(sleeper.pid, flush=True); sleeper.wait(); time.sleep(60)"
@@ -135,7 +135,7 @@ def test_no_process_outlives_its_parent_however_that_ends() -> None:
 
 WITHOUT_PRCTL = """
 import pathlib, tempfile
-from standalone import processes
+from standalone.processes import processes
 text = processes.LEASH.read_text()
 assert '"prctl"' in text
 processes.LEASH = pathlib.Path(tempfile.mkdtemp(), "leash.py")

@@ -16,7 +16,7 @@ import psutil
 
 from domain.configuration.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass

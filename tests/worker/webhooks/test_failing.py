@@ -16,7 +16,7 @@ from tests.worker.webhooks.hooks import Hooks
 from tests.worker.webhooks.receivers import Behaviour, Receiver, answering, receiving
 from worker.webhooks import guarded_client
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 SOON = timedelta(seconds=5)
 
 
