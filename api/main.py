@@ -30,6 +30,7 @@ from api.middleware.fast_routes import HotPaths
 from api.middleware.limits import Limits
 from api.middleware.observer import BodyLimit, Observer
 from api.middleware.stack import App, Layer
+from api.middleware.whole_bodies import WholeBodies
 from api.observability import health
 from api.observability.metrics import Metrics
 from api.routes import events, keys, locks, operations, pools, requests, stats, swagger, users, webhooks
@@ -74,6 +75,7 @@ def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
     """The innermost first."""
     yield BodyLimit
     yield partial(HotPaths, services=services, routers=[pools.router, locks.router])
+    yield WholeBodies
     yield partial(Gate, identities=services.identities)
     rate = limits.rate_of(settings.rate_limit)
     yield partial(Limits, open_most=settings.concurrency, rate=rate, by_key=settings.auth == "keys")

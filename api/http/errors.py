@@ -25,6 +25,11 @@ ADVICE = {
     405: "This path does not take this method: /docs lists those that it takes.",
 }
 TOO_LARGE_DETAIL = "The body is larger than 1 MiB: send less at once."
+INCOMPLETE_DETAIL = (
+    "The body is not as long as Content-Length or Transfer-Encoding announced, or they contradict each other. Nothing"
+    " was done: send the call again with its whole body."
+)
+MALFORMED_DETAIL = "This is not a valid HTTP/1.1 request. Nothing was done: correct it, then send it again."
 # FastAPI's 400 for a body that is no text, is nested too deep or holds a number too long: invalid JSON as any other.
 UNREADABLE = ({"loc": ("body",), "msg": "Cannot be read as JSON", "type": "json_invalid"},)
 
@@ -81,6 +86,16 @@ def invalid_document(found: Sequence[Mapping[str, Any]], *, instance: str) -> di
 
 def too_large(instance: str) -> dict[str, Any]:
     return _body(413, "content-too-large", "Content Too Large", TOO_LARGE_DETAIL, instance)
+
+
+def incomplete(instance: str) -> dict[str, Any]:
+    """The problem of a body that is not as long as its head announced."""
+    return _body(400, "body-incomplete", "Body incomplete", INCOMPLETE_DETAIL, instance)
+
+
+def malformed(instance: str) -> dict[str, Any]:
+    """The problem of bytes that are not a request."""
+    return _body(400, "malformed-request", "Malformed request", MALFORMED_DETAIL, instance)
 
 
 def problem(status: int, slug: str, title: str, detail: str, instance: str) -> dict[str, Any]:

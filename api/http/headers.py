@@ -5,11 +5,17 @@ from starlette.types import Scope
 PLACE = "botfarm.headers"
 
 
-def only(scope: Scope, name: bytes) -> bytes | None:
-    """The one header of that lower-case name; None when there is none, or several: nobody can say which is meant."""
+def by_name(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by lower-case name, made once for each call; of several with one name, the last."""
     found: dict[bytes, bytes] | None = scope.get(PLACE)
     if found is None:
         found = scope[PLACE] = dict(scope["headers"])
+    return found
+
+
+def only(scope: Scope, name: bytes) -> bytes | None:
+    """The one header of that lower-case name; None when there is none, or several: nobody can say which is meant."""
+    found = by_name(scope)
     value = found.get(name)
     if value is None or len(found) == len(scope["headers"]):
         return value

@@ -13,6 +13,7 @@ Responses = dict[int | str, dict[str, Any]]
 EVERYWHERE = (Unauthenticated, Forbidden, DatabaseUnavailable, Overloaded)
 # Before a call is looked at: see `limits`.
 AT_THE_DOOR = {
+    400: "Body did not arrive whole (`body-incomplete`)",
     408: "Body did not come in time (`request-timeout`)",
     413: "Body too large (`content-too-large`)",
     414: "Path or query too long (`uri-too-long`)",

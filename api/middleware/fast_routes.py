@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.principals import PLACE, Demand
 from api.http import errors
-from api.middleware.observer import BODY_MOST_BYTES, announced
+from api.middleware.observer import BODY_MOST_BYTES
 from api.services import Services
 from domain.errors import Refusal
 
@@ -113,7 +113,7 @@ class HotPaths:
 
     def _find(self, scope: Scope) -> tuple[_Hot, UUID | None] | None:
         """The route, and the user that the path names, if it names one."""
-        if scope["query_string"] or announced(scope) > BODY_MOST_BYTES:
+        if scope["query_string"]:
             return None
         path: str = scope["path"]
         if (hot := self._hot.get(path)) is not None:

@@ -75,7 +75,7 @@ class Limits:
         if refusal is not None:
             await errors.answer(refusal, CLOSE)(scope, receive, send)
         elif scope["path"] in ALWAYS_ANSWERED:
-            await self._app(scope, receive, send)
+            await self._serve_in_time(scope, receive, send)
         elif self._rate is not None and (seconds := self._rate.refused(scope)):
             headers = {"Retry-After": str(seconds)}
             await errors.answer(_too_often(scope["path"]), headers)(scope, receive, send)
@@ -90,12 +90,16 @@ class Limits:
         self.open += 1
         self._streams += is_stream
         try:
-            await self._app(scope, in_time(scope, receive), send)
-        except _TooSlowError as error:  # on the short way; FastAPI answers it by itself
-            await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
+            await self._serve_in_time(scope, receive, send)
         finally:
             self.open -= 1
             self._streams -= is_stream
+
+    async def _serve_in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, in_time(scope, receive), send)
+        except _TooSlowError as error:  # FastAPI answers it by itself, where it reads the body
+            await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
 
 
 class Rate:

@@ -6,7 +6,7 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import audit_log
-from api.http import errors, headers, request_ids, security_headers, traceparent
+from api.http import errors, request_ids, security_headers, traceparent
 from api.observability.metrics import Metrics
 from domain import log
 
@@ -16,7 +16,7 @@ access = log.Routine("api.access", event="http_request")
 
 
 class BodyLimit:
-    """Answers 413 to a body over 1 MiB, whether it says its length or not, before it is read into memory."""
+    """Answers 413 to a body over 1 MiB that no header announced, as HTTP/2 allows; for the others see `bodies`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,10 +24,6 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if announced(scope) > BODY_MOST_BYTES:
-            problem = errors.too_large(scope["path"])
-            await errors.answer(problem, {"Connection": "close"})(scope, receive, send)
             return
         await self._app(scope, _counting(receive), send)
 
@@ -72,14 +68,8 @@ class Observer:
             access.info(method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
 
 
-def announced(scope: Scope) -> int:
-    """The length that the request says its body has, in bytes."""
-    length = headers.only(scope, b"content-length")
-    return int(length) if length is not None and length.isdigit() else 0
-
-
 def _counting(receive: Receive) -> Receive:
-    """Count what really comes: a chunked body announces nothing."""
+    """Count what really comes."""
     seen = 0
 
     async def counted() -> Message:

@@ -10,9 +10,9 @@ import threading
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
-from api.serving import write_coalescing
+from api.serving import protocol
 from domain.processes import gc_tuning
 
 STOP_SECONDS = 10
@@ -22,13 +22,14 @@ ABORT_SECONDS = 2.0
 KEEP_ALIVE_SECONDS = 75
 
 
-def config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
+def config(app: ASGIApp, *, host: str, port: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http=write_coalescing.Protocol,
+        http=protocol.Protocol,
+        ws="none",  # an offer of WebSocket is ignored like any other
         log_config=None,
         access_log=False,
         server_header=False,

@@ -8,8 +8,6 @@ longer than the present turn of the event loop: an event stream's first bytes co
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 
 class Cork:
     """A transport that joins two writes of one turn of the loop. All else it leaves to the one inside."""
@@ -40,10 +38,3 @@ class Cork:
         held, self._held = self._held, b""
         if held and not self._transport.is_closing():  # its client may have hung up since
             self._transport.write(held)
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's, behind a cork."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Cork(transport))  # type: ignore[arg-type]

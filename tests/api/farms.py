@@ -1,5 +1,6 @@
 """A farm as a test sees it: the API over HTTP from the outside, and its database for what HTTP does not show."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -15,6 +16,7 @@ from sqlalchemy import Engine, Row, text
 
 from api.main import create_app
 from api.middleware.stack import App
+from api.serving.protocol import Protocol
 from domain import requests
 from domain.configuration.settings import Settings
 from domain.events import outbox
@@ -167,11 +169,11 @@ Crowded = Callable[..., Farm]
 
 
 @contextlib.contextmanager
-def farming(settings: Settings) -> Iterator[Farm]:
+def farming(settings: Settings, *, http: type[asyncio.Protocol] = Protocol) -> Iterator[Farm]:
     """A farm with these settings, served until the end of the block; then every event it ever told is looked at."""
     app = create_app(settings)
     engine = engines.engine(settings.database_url, patience_seconds=30)
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(app, http=http) as url, httpx.Client(base_url=url, timeout=30) as client:
         farm = Farm(app, settings, client, engine)
         yield farm
         farm.callers.shutdown()

@@ -1,5 +1,6 @@
 """The API as its callers meet it: an app on a real socket, or `python -m api` as a process of its own."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
+from api.serving.protocol import Protocol
 from api.serving.server import config
 from domain.configuration.settings import Settings
 from standalone import ports
@@ -33,9 +35,14 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) -> bool:
 
 
 @contextlib.contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """The app's address while it is served in a thread, as it always is, on a port the system has picked."""
-    server = uvicorn.Server(config(app, host="127.0.0.1", port=0))
+def serving(app: ASGIApp, *, http: type[asyncio.Protocol] = Protocol) -> Iterator[str]:
+    """The app's address while it is served in a thread, as it always is, on a port the system has picked.
+
+    `http` is how bytes become calls: another one than ours shows what ours is for.
+    """
+    settings = config(app, host="127.0.0.1", port=0)
+    settings.http = http
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()
     try:
