@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("--ready-file", type=Path, help="write url and pids there as JSON once the processes run")
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("new-epoch", help="raise the epoch by hand, after the database was restored from a copy")
+    new = commands.add_parser("new-epoch", help="raise the epoch by hand, after the database was restored from a copy")
+    new.add_argument("--above", type=int, default=0, help="the highest epoch that was ever in use, if it is known")
     options = parser.parse_args(arguments)
     try:
         settings = _safe_settings()
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     try:
         if options.command == "new-epoch":
-            return _new_epoch(settings)
+            return _new_epoch(settings, above=options.above)
         return supervisor.run(settings, ready_file=options.ready_file)
     except supervisor.SchemaOutdated:
         where = start_failures.address(settings)
@@ -63,13 +64,15 @@ def _safe_settings() -> Settings:
     return settings
 
 
-def _new_epoch(settings: Settings) -> int:
+def _new_epoch(settings: Settings, *, above: int) -> int:
     engine = engines.engine(settings.database_url, pool_size=1, name="botfarm-new-epoch")
     supervisor.require_schema(engine)
     with engine.begin() as conn:
         # A restored copy may have been recognised by this: then the epoch is raised already.
-        if not epochs.adopt(conn, found=epochs.incarnation(conn)):
-            epochs.start(conn, epoch=epochs.read(conn).epoch + 1)
+        raised = epochs.adopt(conn)
+        epoch = epochs.read(conn).epoch
+        if not raised or epoch <= above:
+            epochs.start(conn, epoch=max(epoch, above) + 1)
         state = epochs.read(conn)
     begin = Cursor(state.epoch, state.published_seq + 1)
     sys.stdout.write(f"epoch {state.epoch} has begun; its first event will be {begin}\n")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from api.schemas.timestamps import Timestamp
 from domain import snapshots
+from domain.events.contracts.models import FENCING
 from domain.requests import Holder, Queued
 from domain.statistics import Total
 
@@ -18,7 +19,7 @@ class LockOut(BaseModel):
     """A lock in force; `ttl_seconds` is what is left of it."""
 
     owner: str
-    token: Annotated[int, Field(description="The fencing token: it grows with every grant of this user")]
+    token: Annotated[int, Field(description=FENCING)]
     acquired_at: Timestamp
     expires_at: Timestamp
     ttl_seconds: float

@@ -2,7 +2,8 @@
 
 A cursor is `<epoch>-<seq>`. `seq` goes on for ever; the epoch is raised when the database turns out to be another
 one than before (restored from a copy, failed over to a lagging standby), because numbers given out after the copy
-was taken may then be given out again for other events.
+was taken may then be given out again for other events. The epoch is also the upper part of every fencing token, so no
+lock is granted before it was raised: see `tokens`.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, text, update
 
+from domain import log
 from domain.tables import epochs, events, relay_state
+
+log_ = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,20 @@ class Look:
         return self.state.incarnation == self.found
 
 
-THIS_DATABASE = """(SELECT system_identifier FROM pg_control_system()) || '/'
-    || CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END || '/'
-    || (SELECT oid FROM pg_database WHERE datname = current_database())"""
+# The timeline of the control file would not do: after a promotion it is the old one until the next checkpoint.
+TIMELINE = "CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END"
+CLUSTER = "(SELECT system_identifier FROM pg_control_system())"
+DATABASE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+THIS_DATABASE = f"{CLUSTER} || '/' || {TIMELINE} || '/' || {DATABASE}"
+
+# The same for statements that are executed all the time. A server process belongs to one database of one cluster for as
+# long as it lives, so it notes them in a setting of its own and reads no control file again; only the timeline changes
+# under it. Unlike what a client would remember, the note stays right behind a pooler.
+THIS_DATABASE_NOTED = f"""replace(
+    coalesce(
+        nullif(current_setting('botfarm.database', true), ''),
+        set_config('botfarm.database', {CLUSTER} || '/?/' || {DATABASE}, false)
+    ), '?', {TIMELINE})"""
 
 INCARNATION = text(f"SELECT {THIS_DATABASE}")
 
@@ -54,6 +69,34 @@ FROM relay_state r
 """
 LOOK = text(_LOOK)
 LOOK_AND_LOCK = text(f"{_LOOK} FOR UPDATE OF r")
+
+# Grants adopt as well as relays, several at once and some without BEGIN. Sent together, the two statements are one
+# transaction. The row is locked by the first: the second then sees what an earlier holder of the lock has done, and no
+# table is locked before the row (`partitions` locks the row first as well, so the two cannot deadlock).
+#
+# The epoch rises by as much as the timeline did. A standby of a server that was itself promoted may have lost that
+# server's raise of the epoch, but it knows its timeline, because that is written ahead of everything else.
+ADOPT = text(f"""
+SELECT FROM relay_state FOR UPDATE;
+WITH this AS MATERIALIZED (
+    SELECT {THIS_DATABASE} AS incarnation
+), other AS MATERIALIZED (
+    SELECT r.*, this.incarnation AS found, r.incarnation IS NOT NULL AS raised,
+        CASE WHEN r.incarnation IS NULL THEN 0
+            WHEN r.incarnation ~ '^[0-9]+/[0-9A-F]{{8}}/[0-9]+$' THEN greatest(1,
+                ('x' || split_part(this.incarnation, '/', 2))::bit(32)::int
+                - ('x' || split_part(r.incarnation, '/', 2))::bit(32)::int)
+            ELSE 1 END AS rise
+    FROM relay_state r CROSS JOIN this WHERE r.incarnation IS DISTINCT FROM this.incarnation
+), begun AS (
+    INSERT INTO epochs (epoch, first_seq) SELECT epoch + rise, published_seq + 1 FROM other WHERE raised
+), taken_over AS (
+    UPDATE events SET epoch = (SELECT epoch + rise FROM other)
+    WHERE seq > (SELECT published_seq FROM other WHERE raised)
+)
+UPDATE relay_state r SET incarnation = o.found, epoch = o.epoch + o.rise FROM other o WHERE r.id = o.id
+RETURNING o.incarnation AS was, o.found, o.raised, r.epoch
+""")
 
 ADVANCE = (
     update(relay_state)
@@ -97,15 +140,16 @@ def incarnation(conn: Connection) -> str:
     return str(conn.execute(INCARNATION).scalar_one())
 
 
-def adopt(conn: Connection, *, found: str) -> bool:
-    """Note the incarnation on the first run; raise the epoch when it is not the one noted. True when raised."""
-    state = lock(conn)
-    if state.incarnation == found:
+def adopt(conn: Connection) -> bool:
+    """Note the incarnation on the first run; raise the epoch when it is not the one noted. True when raised.
+
+    The new epoch begins as `start` begins one. Of several callers one raises the epoch; the others find that it was
+    raised. Works on a connection that autocommits too.
+    """
+    adopted = conn.execute(ADOPT).one_or_none()
+    if adopted is None or not adopted.raised:
         return False
-    conn.execute(update(relay_state).values(incarnation=found))
-    if state.incarnation is None:
-        return False
-    start(conn, epoch=state.epoch + 1)
+    log_.critical("incarnation_changed", was=adopted.was, found=adopted.found, epoch=adopted.epoch)
     return True
 
 

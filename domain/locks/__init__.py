@@ -9,7 +9,8 @@ tidied it away.
 
 A holder is known by its lease, `(user, lease_id)`. Renewing and releasing name the lease, so a holder that comes
 late can never touch the lock of the next one. The fencing token of a lease is the user's `lock_version` at the
-grant; it only ever grows, so a system that remembers the highest token it has seen can turn an old holder away.
+grant, below the epoch of the database (see `tokens`). It only ever grows, so a system that remembers the highest token
+it has seen can turn an old holder away.
 
 # How a verb is built
 

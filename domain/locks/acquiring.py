@@ -11,8 +11,7 @@ from sqlalchemy import Connection
 
 from domain import snapshots
 from domain.errors import CoolingDown, LineAhead, LockHeld, Refusal, UserQuarantined
-from domain.locks import reservations, sql_steps
-from domain.postgres import raw_rows
+from domain.locks import reservations, sql_steps, tokens
 from domain.postgres.raw_rows import Row
 from domain.snapshots import User
 
@@ -49,6 +48,7 @@ class Grant:
     again: bool
 
 
+LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
 ACQUIRE = f"""
 WITH RECURSIVE req AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -56,7 +56,7 @@ WITH RECURSIVE req AS MATERIALIZED (
         %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[],
         %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
-), {sql_steps.LOCKED}, {sql_steps.CLOCK}, {reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS},
+), {tokens.ERA}, {sql_steps.LOCKED}, {sql_steps.CLOCK}, {LINE},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE
@@ -71,7 +71,7 @@ judged AS MATERIALIZED (
         END AS decision, {sql_steps.LOSS}
     FROM req r CROSS JOIN clock c LEFT JOIN locked l ON l.id = r.user_id
 ), {sql_steps.verdict(wins="decision = 'granted'")}, winner AS MATERIALIZED (
-    SELECT DISTINCT ON (id) * FROM verdict WHERE wins ORDER BY id, n
+    SELECT DISTINCT ON (id) * FROM verdict WHERE wins AND {tokens.ADOPTED} ORDER BY id, n
 ), {sql_steps.GRANTED}, settled AS (
     SELECT v.*, CASE
         WHEN v.decision <> 'granted' OR v.n = g.n THEN v.decision
@@ -79,7 +79,7 @@ judged AS MATERIALIZED (
         ELSE 'lock-held' END AS outcome
     FROM verdict v LEFT JOIN granted g ON g.id = v.id
 ), {sql_steps.after("granted")}
-{sql_steps.answer(verdict="settled")}
+{sql_steps.answer(verdict="settled", also=f"{tokens.ADOPTED} AS adopted, ")}
 """
 
 
@@ -92,7 +92,7 @@ def acquire(conn: Connection, requests: Sequence[Acquire]) -> list[Grant | Refus
     Refusals: UserNotFound; LeaseLost when this lease was granted before and is over; LockHeld; UserQuarantined;
     CoolingDown; LineAhead when the user is free but somebody waits in line for it.
     """
-    rows = raw_rows.rows(conn, ACQUIRE, _parameters(requests))
+    rows = tokens.rows(conn, ACQUIRE, _parameters(requests))
     return [_outcome(row, request) for row, request in zip(rows, requests, strict=True)]
 
 

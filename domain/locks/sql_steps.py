@@ -8,6 +8,7 @@ from uuid import UUID
 
 from domain.errors import LeaseLost, Refusal, UserNotFound
 from domain.events.outbox import lock_data
+from domain.locks import tokens
 from domain.postgres.raw_rows import Row
 from domain.snapshots import USER_COLUMNS
 
@@ -41,9 +42,11 @@ FREE = """locktime = NULL, lock_expires_at = NULL, lease_id = NULL, lock_owner =
 
 INTO_OUTBOX = "INSERT INTO outbox (user_id, lock_version, type, data, occurred_at, lease_id, principal, traceparent)"
 
+GRANT_VERSION = "o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END"
 
 # Give each `winner` (its row `id`, the lease and the moment `now`) the lock, and tell of it. The lease of a lock that
-# lapsed ends here, with its own event first, which belongs to nobody's trace.
+# lapsed ends here, with its own event first, which belongs to nobody's trace. The statement has `tokens.ERA`, and
+# there are no winners unless `tokens.ADOPTED`.
 GRANTED = f"""granted AS (
     UPDATE users u SET
         locktime = w.now,
@@ -55,8 +58,8 @@ GRANTED = f"""granted AS (
         last_lease_ended_at = coalesce(o.lock_expires_at, o.last_lease_ended_at),
         last_lease_reason = CASE WHEN o.lease_id IS NULL THEN o.last_lease_reason ELSE 'expired' END,
         last_lease_note = CASE WHEN o.lease_id IS NULL THEN o.last_lease_note END,
-        lock_version = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END,
-        lock_token = o.lock_version + CASE WHEN o.lease_id IS NULL THEN 1 ELSE 2 END
+        lock_version = {GRANT_VERSION},
+        lock_token = {tokens.token("o", version=GRANT_VERSION)}
     FROM winner w JOIN locked o ON o.id = w.id
     WHERE u.id = w.id
     RETURNING u.*, w.n, w.traceparent
@@ -93,10 +96,13 @@ def after(changed: str) -> str:
 )"""
 
 
-def answer(*, verdict: str = "verdict") -> str:
-    """SQL for one row a request: its verdict, the reasons of a loss, and the user as it is now."""
+def answer(*, verdict: str = "verdict", also: str = "") -> str:
+    """SQL for one row a request: its verdict, the reasons of a loss, and the user as it is now.
+
+    `also` names further columns.
+    """
     columns = ", ".join(f"a.{name}" for name in USER_COLUMNS)
-    return f"""SELECT v.n, v.outcome, v.now, v.lost_reason, v.lost_at, v.lost_note,
+    return f"""SELECT {also}v.n, v.outcome, v.now, v.lost_reason, v.lost_at, v.lost_note,
        v.present_owner, {columns}
 FROM {verdict} v LEFT JOIN after a ON a.id = v.user_id ORDER BY v.n"""
 

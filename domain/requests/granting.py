@@ -7,8 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from domain import snapshots
-from domain.locks import Grant, reservations, sql_steps
-from domain.postgres import raw_rows
+from domain.locks import Grant, reservations, sql_steps, tokens
 from domain.postgres.raw_rows import Row
 from domain.requests.records import Granted, Key, lease_id
 from domain.snapshots import USER_COLUMNS
@@ -44,7 +43,7 @@ GRANT = f"""
 WITH gifts AS MATERIALIZED (
     SELECT * FROM unnest(%(requests)s::bigint[], %(users)s::uuid[], %(leases)s::uuid[])
         WITH ORDINALITY AS g (request, user_id, lease_id, n)
-), asked AS MATERIALIZED (
+), {tokens.ERA}, asked AS MATERIALIZED (
     SELECT q.* FROM lock_requests q
     WHERE q.id IN (SELECT request FROM gifts) AND {reservations.WAITING} AND (q.home IS NULL) = %(direct)s
     FOR UPDATE SKIP LOCKED
@@ -56,6 +55,7 @@ WITH gifts AS MATERIALIZED (
     SELECT g.request FROM gifts g JOIN asked a ON a.id = g.request CROSS JOIN clock c
         LEFT JOIN locked l ON l.id = g.user_id AND l.status = 'active' AND l.available_at <= c.now
             AND {reservations.matches("l", "a")}
+    WHERE {tokens.ADOPTED}
     GROUP BY g.request HAVING count(l.id) = count(*)
 ), winner AS MATERIALIZED (
     SELECT g.n, g.request, g.user_id AS id, g.lease_id, a.owner, a.principal, a.metadata, a.ttl, a.cooldown,
@@ -71,9 +71,9 @@ WITH gifts AS MATERIALIZED (
     ) w WHERE q.id = w.request
     RETURNING q.id, q.principal, q.request_id, q.home
 )
-SELECT c.id AS request, c.principal, c.request_id, c.home, w.now, g.lease_id,
+SELECT e.adopted, c.id AS request, c.principal, c.request_id, c.home, w.now, g.lease_id,
     {", ".join(f"g.{name}" for name in USER_COLUMNS)}
-FROM granted g JOIN winner w ON w.n = g.n JOIN closed c ON c.id = w.request ORDER BY w.n
+FROM era e LEFT JOIN (granted g JOIN winner w ON w.n = g.n JOIN closed c ON c.id = w.request) ON true ORDER BY w.n
 """
 
 
@@ -93,8 +93,9 @@ def grant(conn: Connection, gifts: Sequence[Gift], *, home: UUID | None, direct:
         "direct": direct,
     }
     served: dict[int, list[Row]] = {}
-    for row in raw_rows.rows(conn, GRANT, parameters):
-        served.setdefault(row.request, []).append(row)
+    for row in tokens.rows(conn, GRANT, parameters):
+        if row.request is not None:
+            served.setdefault(row.request, []).append(row)
     return [_handover(rows) for rows in served.values()]
 
 

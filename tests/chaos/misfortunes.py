@@ -51,23 +51,21 @@ def relay_environment(settings: Settings, server: Valkey) -> dict[str, str]:
 class RelayProcess:
     """A whole worker process, as the supervisor starts it. It ends with this one: we hold its lifeline."""
 
-    def __init__(self, environment: Mapping[str, str], *, log: Path = Path(os.devnull)) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._log = log
         self._reading, self._lifeline = os.pipe()
         self.start()
 
     def start(self) -> None:
         command = [sys.executable, "-m", "worker.supervision.child", str(self._reading)]
-        with self._log.open("ab") as output:
-            self.popen = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=dict(self._environment),
-                pass_fds=(self._reading,),
-                stdout=output,
-                stderr=output,
-            )
+        self.popen = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=dict(self._environment),
+            pass_fds=(self._reading,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self.started_at = time.monotonic()
 
     def kill(self) -> None:

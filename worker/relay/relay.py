@@ -251,8 +251,7 @@ class Relay:
         look = epochs.lock_and_look(conn)
         if look.known:
             return look.state
-        if epochs.adopt(conn, found=look.found):
-            log_.critical("incarnation_changed", was=look.state.incarnation, found=look.found)
+        epochs.adopt(conn)
         return epochs.read(conn)
 
     def _following(self, conn: Connection, after: Cursor, state: State) -> Sequence[Event]:

@@ -30,6 +30,11 @@ Traceparent = Annotated[
     ),
 ]
 
+FENCING = (
+    "The fencing token: it grows with every grant of this user, across restores and failovers too, stays below 2^53, "
+    "and is not the lock_version"
+)
+
 
 class Event(BaseModel):
     specversion: Literal["1.0"]
@@ -94,7 +99,7 @@ class LeaseData(UserNamed):
 
     owner: Annotated[str, Field(min_length=1)]
     metadata: Strings
-    token: Annotated[int, Field(ge=1, description="The fencing token: it grows with every grant of this user")]
+    token: Annotated[int, Field(ge=1, description=FENCING)]
     locktime: Annotated[Moment, Field(description="When the lease was granted")]
     expires_at: Annotated[Moment, Field(description="When the lease ends unless it is renewed, or ended")]
 

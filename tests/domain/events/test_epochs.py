@@ -1,12 +1,14 @@
 """Epochs: one history is told from another, and the relay's place never goes back."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
 from domain.events import epochs, feed, outbox
 from domain.events.epochs import Look, State
+from domain.postgres import engines
 from tests.domain.farms import Farm
 from tests.domain.postgres.threads import together
 
@@ -16,6 +18,16 @@ def numbered(farm: Farm, count: int, *, published: int) -> None:
     farm.add_many(count)
     farm.do(lambda conn: outbox.sequence(conn, limit=1_000))
     farm.do(lambda conn: epochs.advance(conn, epoch=1, published_seq=published))
+
+
+def note(farm: Farm, incarnation: str) -> None:
+    """Let the state be about another database."""
+    farm.do(lambda conn: conn.execute(text("UPDATE relay_state SET incarnation = :noted"), {"noted": incarnation}))
+
+
+def own(engine: Engine, work: Callable[[Connection], bool]) -> bool:
+    with engine.begin() as conn:
+        return work(conn)
 
 
 def epochs_of_events(farm: Farm) -> list[int]:
@@ -115,9 +127,9 @@ def test_a_look_tells_the_state_and_the_epoch_that_holds_the_watermark(own_farm:
 
 def test_a_look_knows_the_database_that_was_adopted_and_no_other(own_farm: Farm) -> None:
     unknown = own_farm.do(epochs.look)
-    own_farm.do(lambda conn: epochs.adopt(conn, found=unknown.found))
+    own_farm.do(epochs.adopt)
     known = own_farm.do(epochs.look)
-    own_farm.do(lambda conn: epochs.adopt(conn, found="1/00000002/1"))
+    note(own_farm, "1/00000002/1")
     another = own_farm.do(epochs.look)
 
     assert [look.known for look in (unknown, known, another)] == [False, True, False]
@@ -126,17 +138,16 @@ def test_a_look_knows_the_database_that_was_adopted_and_no_other(own_farm: Farm)
 def test_the_first_incarnation_is_noted_without_a_new_epoch(own_farm: Farm) -> None:
     found = own_farm.do(epochs.incarnation)
 
-    raised = own_farm.do(lambda conn: epochs.adopt(conn, found=found))
+    raised = own_farm.do(epochs.adopt)
 
     assert not raised
     assert own_farm.do(epochs.read) == State(epoch=1, incarnation=found, last_seq=0, published_seq=0)
 
 
 def test_the_same_incarnation_changes_nothing(own_farm: Farm) -> None:
-    found = own_farm.do(epochs.incarnation)
-    own_farm.do(lambda conn: epochs.adopt(conn, found=found))
+    own_farm.do(epochs.adopt)
 
-    raised = own_farm.do(lambda conn: epochs.adopt(conn, found=own_farm.do(epochs.incarnation)))
+    raised = own_farm.do(epochs.adopt)
 
     assert not raised
     assert own_farm.do(epochs.read).epoch == 1
@@ -144,13 +155,64 @@ def test_the_same_incarnation_changes_nothing(own_farm: Farm) -> None:
 
 def test_another_incarnation_raises_the_epoch_once(own_farm: Farm) -> None:
     numbered(own_farm, 3, published=2)
-    own_farm.do(lambda conn: epochs.adopt(conn, found="1/00000001/1"))
+    found = own_farm.do(epochs.incarnation)
+    note(own_farm, "1/00000001/1")
 
-    raised = together([lambda: own_farm.do(lambda conn: epochs.adopt(conn, found="1/00000002/1"))] * 4)
+    raised = together([lambda: own_farm.do(epochs.adopt)] * 4)
 
     assert sorted(raised) == [False, False, False, True]
-    assert own_farm.do(epochs.read) == State(epoch=2, incarnation="1/00000002/1", last_seq=3, published_seq=2)
+    assert own_farm.do(epochs.read) == State(epoch=2, incarnation=found, last_seq=3, published_seq=2)
     assert epochs_of_events(own_farm) == [1, 1, 2]
+    assert str(own_farm.do(lambda conn: feed.at(conn, seq=3))) == "2-3"
+
+
+def test_an_epoch_is_adopted_whole_on_a_connection_that_autocommits(own_farm: Farm) -> None:
+    numbered(own_farm, 3, published=2)
+    note(own_farm, "1/00000001/1")
+    url = own_farm.engine.url.render_as_string(hide_password=False)
+    single = engines.engine(url, pool_size=4, autocommit=True, prepare=True)
+
+    raised = together([lambda: own(single, epochs.adopt)] * 4)
+
+    single.dispose()
+    assert sorted(raised) == [False, False, False, True]
+    assert own_farm.do(epochs.read).epoch == 2
+    assert epochs_of_events(own_farm) == [1, 1, 2]
+
+
+def test_an_adoption_waits_for_the_numbers_that_are_being_given_and_takes_them_over(own_farm: Farm) -> None:
+    """The numbers are seen although they were committed after the adoption began to wait."""
+    own_farm.add_many(3)
+    note(own_farm, "1/00000001/1")
+    with own_farm.engine.begin() as relay, ThreadPoolExecutor(1) as pool:
+        outbox.sequence(relay, limit=10)
+        adoption = pool.submit(own_farm.do, epochs.adopt)
+        own_farm.await_waiting()
+        relay.commit()
+
+    assert adoption.result()
+    assert epochs_of_events(own_farm) == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("noted", "epoch"),
+    [
+        ("{cluster}/{timeline:08X}/1", 4),  # copied within the cluster
+        ("{cluster}/{earlier:08X}/{oid}", 3 + 2),  # promoted by way of a server that was promoted as well
+        ("1/000000FF/1", 4),  # restored in another cluster, whose timelines say nothing here
+        ("another machine", 4),
+    ],
+)
+def test_the_epoch_rises_by_as_much_as_the_timeline_did(own_farm: Farm, noted: str, epoch: int) -> None:
+    cluster, timeline, oid = own_farm.do(epochs.incarnation).split("/")
+    now = int(timeline, 16)
+    own_farm.do(lambda conn: epochs.start(conn, epoch=3))
+    # Timelines begin at 1; as 32 bits, -1 stands two before it.
+    note(own_farm, noted.format(cluster=cluster, timeline=now, earlier=(now - 2) % 2**32, oid=oid))
+
+    own_farm.do(epochs.adopt)
+
+    assert own_farm.do(epochs.read).epoch == epoch
 
 
 def test_a_copy_of_the_database_is_another_incarnation(own_farm: Farm, shared_engine: Engine) -> None:

@@ -185,6 +185,18 @@ def test_new_epoch_raises_the_epoch_by_hand_and_says_so(
     assert outsider.cursors()[-2:] == ["2-11", "2-12"]
 
 
+@pytest.mark.parametrize(("above", "epoch"), [(1, 2), (2, 3), (7, 8)])
+def test_new_epoch_on_a_copy_begins_one_above_those_that_were_in_use(
+    above: int, epoch: int, copied: Farm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", copied.engine.url.render_as_string(hide_password=False))
+
+    assert command.main(["new-epoch", "--above", str(above)]) == 0
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"epoch {epoch} has begun")
+    assert copied.state.epoch == epoch
+
+
 def test_new_epoch_on_a_copy_raises_it_once(
     copied: Farm, stream: Stream, monkeypatch: pytest.MonkeyPatch, outsider: Outsider
 ) -> None:
