@@ -56,7 +56,7 @@ def _refuse_unsafe(settings: Settings) -> None:
 def _refuse_unusable(settings: Settings) -> None:
     sealing.load(text=settings.secret_keys, file=settings.secret_keys_file)
     if settings.rate_limit:
-        from api.middleware.limits import rate_of  # noqa: PLC0415  -- see `_alone`
+        from api.middleware.rates import rate_of  # noqa: PLC0415  -- as above
 
         rate_of(settings.rate_limit)
 

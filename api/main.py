@@ -24,11 +24,12 @@ from api.execution.dispatcher import Dispatcher
 from api.execution.group_commit import REQUEST_VERBS, GroupCommit
 from api.execution.pool_sizes import PoolSizes
 from api.http import errors, query_parameters
-from api.middleware import limits
+from api.middleware import rates
 from api.middleware.authentication import Gate, document_as_open, refuse_open_routes
+from api.middleware.body_limit import BodyLimit
 from api.middleware.fast_routes import HotPaths
 from api.middleware.limits import Limits
-from api.middleware.observer import BodyLimit, Observer
+from api.middleware.observer import Observer
 from api.middleware.stack import App, Layer
 from api.middleware.whole_bodies import WholeBodies
 from api.observability import health
@@ -77,7 +78,7 @@ def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
     yield partial(HotPaths, services=services, routers=[pools.router, locks.router])
     yield WholeBodies
     yield partial(Gate, identities=services.identities)
-    rate = limits.rate_of(settings.rate_limit)
+    rate = rates.rate_of(settings.rate_limit)
     yield partial(Limits, open_most=settings.concurrency, rate=rate, by_key=settings.auth == "keys")
     if settings.cors_origins:
         yield partial(

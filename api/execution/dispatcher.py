@@ -16,6 +16,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.execution.waiting_calls import Waiter, resolve
 from domain import log, requests
 from domain.postgres import engines
 from domain.requests import Granted, Handover
@@ -29,24 +30,6 @@ WIDE_SECONDS = 5.0  # after many free users were found, nobody counts them again
 FAILED_PAUSE_SECONDS = 0.2
 
 log_ = log.get(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class Waiter:
-    """An open call; its future gets what its request was granted, or None when there is nothing to wait for any more.
-
-    `joined` once its request is in line. `leaving` when it has stopped waiting and the line does not know yet: a grant
-    of that moment is still its own. `shared` when its grant was told to another call too, which may have been heard.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    granted: asyncio.Future[Granted | None]
-    joined: bool = False
-    leaving: bool = False
-    shared: bool = False
-
-    def outcome(self) -> Granted | None:
-        return self.granted.result() if self.granted.done() else None
 
 
 @dataclass(eq=False)
@@ -246,7 +229,7 @@ class Dispatcher:
             waiters = [waiter for key in keys for waiter in self._waiters.get(key, ()) if waiter.joined]
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # that loop has ended
-                waiter.loop.call_soon_threadsafe(_resolve, waiter, None)
+                waiter.loop.call_soon_threadsafe(resolve, waiter, None)
 
     def _answer(self, handovers: Sequence[Handover]) -> None:
         """Only after the commit. A grant that no call here waits for any more is given back."""
@@ -258,7 +241,7 @@ class Dispatcher:
             for waiter in waiters:
                 waiter.shared = len(waiters) > 1
                 try:
-                    waiter.loop.call_soon_threadsafe(_resolve, waiter, handover.granted)
+                    waiter.loop.call_soon_threadsafe(resolve, waiter, handover.granted)
                 except RuntimeError:  # that loop has ended
                     self.unclaimed(handover.key, handover.granted)
 
@@ -273,8 +256,3 @@ class Dispatcher:
 def _note_failure(event: str, error: Exception) -> None:
     expected = engines.unavailable(error)
     log_.warning(event, error=type(error).__name__, unavailable=expected, exc_info=not expected)
-
-
-def _resolve(waiter: Waiter, granted: Granted | None) -> None:
-    if not waiter.granted.done():
-        waiter.granted.set_result(granted)

@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import Request
 
 from api.auth.principals import PLACE
-from api.execution.dispatcher import Waiter
 from api.execution.group_commit import GroupCommit
+from api.execution.waiting_calls import Waiter
 from api.services import Services
 from domain import errors
 from domain.errors import (

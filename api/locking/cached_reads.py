@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from api.schemas.input import LockQuery
-from api.schemas.output import LockOut, LockStateOut
+from api.schemas.locks import LockQuery, LockStateOut
+from api.schemas.users import LockOut
 from api.services import Services
 from domain import users
 from domain.cache import Entry

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from api.execution.group_commit import Outcome
-from api.schemas.output import AcquiredOut, HeldOut, LeaseOut, LostOut, PoolOut, ReleasedManyOut, RenewedManyOut
+from api.schemas.locks import AcquiredOut
+from api.schemas.pools import HeldOut, LeaseOut, LostOut, PoolOut, ReleasedManyOut, RenewedManyOut
 from api.services import Services
 from domain import log
 from domain.errors import LeaseLost, LifetimeExceeded, SealBroken, UserNotFound

@@ -12,7 +12,7 @@ from api.auth.key_lookup import Identities
 from api.auth.principals import PLACE, Demand
 from api.http import errors, headers
 from api.http.paths import BASE
-from api.middleware import limits
+from api.middleware import rates
 from domain.errors import Refusal, Unauthenticated
 
 
@@ -29,10 +29,10 @@ class Gate:
                 scope[PLACE] = await self._identities.identify(_authorization(scope))
             except Refusal as refusal:
                 if isinstance(refusal, Unauthenticated):  # and not while Postgres cannot say
-                    limits.judge(scope, good=False)
+                    rates.judge(scope, good=False)
                 await errors.answer_to(refusal, instance=scope["path"])(scope, receive, send)
                 return
-            limits.judge(scope, good=True)
+            rates.judge(scope, good=True)
         await self._app(scope, receive, send)
 
 

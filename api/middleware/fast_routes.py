@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth.principals import PLACE, Demand
 from api.http import errors
-from api.middleware.observer import BODY_MOST_BYTES
+from api.middleware.body_limit import BODY_MOST_BYTES
 from api.services import Services
 from domain.errors import Refusal
 

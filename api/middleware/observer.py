@@ -2,7 +2,6 @@
 
 import time
 
-from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import audit_log
@@ -10,22 +9,7 @@ from api.http import errors, request_ids, security_headers, traceparent
 from api.observability.metrics import Metrics
 from domain import log
 
-BODY_MOST_BYTES = 1_048_576
-
 access = log.Routine("api.access", event="http_request")
-
-
-class BodyLimit:
-    """Answers 413 to a body over 1 MiB that no header announced, as HTTP/2 allows; for the others see `bodies`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        await self._app(scope, _counting(receive), send)
 
 
 class Observer:
@@ -66,21 +50,6 @@ class Observer:
             if status in audit_log.REFUSED:
                 audit_log.note_refusal(self._metrics, scope, route=route, status=status)
             access.info(method=scope["method"], route=route, status=status, ms=round(seconds * 1_000, 2))
-
-
-def _counting(receive: Receive) -> Receive:
-    """Count what really comes."""
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > BODY_MOST_BYTES:
-            raise HTTPException(413, errors.TOO_LARGE_DETAIL)
-        return message
-
-    return counted
 
 
 def _route(scope: Scope) -> str:

@@ -8,7 +8,7 @@ body is read and counted before any route is chosen, whatever the server, the ro
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http import errors, headers
-from api.middleware.observer import BODY_MOST_BYTES
+from api.middleware.body_limit import BODY_MOST_BYTES
 
 LENGTH, CODING, OFFER = b"content-length", b"transfer-encoding", b"upgrade"
 DIGITS_MOST = 16  # more are beyond any limit, and Python refuses to read thousands

@@ -12,7 +12,7 @@ from api.events import sse_response
 from api.events.sse_frames import CURSOR_TYPE
 from api.http import openapi_responses, pagination
 from api.http.paths import BASE
-from api.schemas.input import EventsQuery, StreamQuery
+from api.schemas.events import EventsQuery, StreamQuery
 from api.services import Provided, Services
 from domain.errors import CursorMalformed, CursorTooOld, CursorUnknown
 from domain.events import feed

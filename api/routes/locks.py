@@ -11,8 +11,16 @@ from api.http import openapi_responses, random_ids, traceparent
 from api.http.paths import BASE
 from api.locking import acquiring, cached_reads, lock_answers
 from api.middleware import fast_routes
-from api.schemas.input import AcquireIn, LockQuery, ReleaseIn, RenewIn
-from api.schemas.output import AcquiredOut, LockStateOut, ReleasedOut, RenewedOut
+from api.schemas.locks import (
+    AcquiredOut,
+    AcquireIn,
+    LockQuery,
+    LockStateOut,
+    ReleasedOut,
+    ReleaseIn,
+    RenewedOut,
+    RenewIn,
+)
 from api.services import Provided
 from domain.errors import (
     CoolingDown,

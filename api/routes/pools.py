@@ -11,8 +11,7 @@ from api.http import openapi_responses, random_ids, traceparent
 from api.http.paths import BASE
 from api.locking import acquiring, lock_answers
 from api.middleware import fast_routes
-from api.schemas.input import PoolIn, ReleaseManyIn, RenewManyIn
-from api.schemas.output import PoolOut, ReleasedManyOut, RenewedManyOut
+from api.schemas.pools import PoolIn, PoolOut, ReleasedManyOut, ReleaseManyIn, RenewedManyOut, RenewManyIn
 from api.services import Provided, Services
 from domain import locks
 from domain.errors import (

@@ -10,7 +10,7 @@ from api.auth.principals import Locker, Principal, ReaderOrLocker
 from api.http import openapi_responses, traceparent
 from api.http.paths import BASE
 from api.schemas.input import ForceQuery, LimitQuery
-from api.schemas.output import RequestOut
+from api.schemas.lock_requests import RequestOut
 from api.services import Provided, Services
 from domain import requests
 from domain.errors import NotLockHolder, RequestEnded, RequestNotFound

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from api.auth.principals import Reader
 from api.http import openapi_responses
 from api.http.paths import BASE
-from api.schemas.output import StatsOut, TotalOut
+from api.schemas.stats import StatsOut, TotalOut
 from api.services import Provided
 from domain import statistics
 

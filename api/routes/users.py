@@ -12,8 +12,7 @@ from api.auth import audit_log
 from api.auth.principals import Admin, Listener, Principal, Reader
 from api.http import errors, openapi_responses, pagination, traceparent
 from api.http.paths import BASE
-from api.schemas.input import DeleteQuery, HistoryQuery, UserIn, UserPatch, UsersQuery
-from api.schemas.output import BatchOut, UserOut
+from api.schemas.users import BatchOut, DeleteQuery, HistoryQuery, UserIn, UserOut, UserPatch, UsersQuery
 from api.services import Provided
 from domain import users
 from domain.errors import (

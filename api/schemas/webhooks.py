@@ -104,7 +104,7 @@ class WebhookOut(BaseModel):
 
     @classmethod
     def of(cls, webhook: Webhook, **more: Any) -> Self:  # noqa: ANN401  -- the further fields of a subclass
-        return cls.model_validate({**_fields(webhook), **more})
+        return cls.model_validate({**fields_of(webhook), **more})
 
 
 class SecretWebhookOut(WebhookOut):
@@ -128,13 +128,13 @@ class DeliveryOut(BaseModel):
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
-        return cls.model_validate(_fields(delivery))
+        return cls.model_validate(fields_of(delivery))
 
 
 def host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _fields(told: Webhook | Delivery) -> dict[str, Any]:
+def fields_of(told: Webhook | Delivery) -> dict[str, Any]:
     fields = {name: getattr(told, name) for name in type(told).__slots__}
     return {**fields, "cursor": str(told.cursor)}

@@ -48,7 +48,6 @@ class Grant:
     again: bool
 
 
-LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
 ACQUIRE = f"""
 WITH RECURSIVE req AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -56,7 +55,7 @@ WITH RECURSIVE req AS MATERIALIZED (
         %(metadata)s::jsonb[], %(ttls)s::float8[], %(cooldowns)s::float8[], %(projects)s::text[],
         %(traceparents)s::text[]
     ) WITH ORDINALITY AS r (user_id, lease_id, principal, owner, metadata, ttl, cooldown, projects, traceparent, n)
-), {tokens.ERA}, {sql_steps.LOCKED}, {sql_steps.CLOCK}, {LINE},
+), {tokens.ERA}, {sql_steps.LOCKED}, {sql_steps.CLOCK}, {reservations.LINE},
 judged AS MATERIALIZED (
     SELECT r.*, c.now, l.id,
         CASE

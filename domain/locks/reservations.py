@@ -34,6 +34,9 @@ HEADS = f"""heads AS MATERIALIZED (
     ) h WHERE s.selector IS NOT NULL
 )"""
 
+# The three together, as every statement that may not overtake the line begins.
+LINE = f"{ALIVE}, {SELECTORS}, {HEADS}"
+
 # A request that could never be satisfied neither blocks nor is granted. Whoever adds or changes users gives all of them
 # new hope, and the next sweep judges: until then they block rather than are overtaken.
 HOPE = """

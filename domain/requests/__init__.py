@@ -26,20 +26,8 @@ from domain.requests.dispatching import Pass, busy, dispatch
 from domain.requests.ending import Cancelled, Undo, cancel, undo
 from domain.requests.explaining import Holder, Queued, Viewer, explain, find
 from domain.requests.granting import Handover
-from domain.requests.queueing import (
-    Claim,
-    Detach,
-    Enqueue,
-    beat,
-    claim,
-    come_back,
-    confirm,
-    detach,
-    enqueue,
-    leave,
-    settled,
-    step_away,
-)
+from domain.requests.homes import beat, come_back, confirm, leave, settled, step_away
+from domain.requests.queueing import Claim, Detach, Enqueue, claim, detach, enqueue
 from domain.requests.records import Ask, Granted, Place
 from domain.requests.sweeping import sweep
 from domain.requests.taking import take

@@ -35,11 +35,10 @@ FROM totals t LEFT JOIN (
 _TOTALS = """(SELECT extract(epoch FROM min(u.available_at) - clock_timestamp()) FROM users u
         WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()))::float8 AS next_seconds,
     EXISTS (SELECT FROM lock_requests q WHERE q.granted_at IS NULL) AS waiting"""
-_LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
 
 # All free users once, matched with each selector: best where few are free.
 NARROW = text(f"""
-WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
+WITH RECURSIVE {reservations.LINE}, free AS MATERIALIZED (
     SELECT u.id, u.project_id, u.env, u.domain, u.labels, u.available_at FROM users u
     WHERE {reservations.FREE} ORDER BY u.available_at LIMIT {FREE_MOST}
 ), pools AS MATERIALIZED (
@@ -51,7 +50,7 @@ WITH RECURSIVE {_LINE}, free AS MATERIALIZED (
 
 # For each selector its own first free users: best where many are free that nobody waits for.
 WIDE = text(f"""
-WITH RECURSIVE {_LINE}, pools AS MATERIALIZED (
+WITH RECURSIVE {reservations.LINE}, pools AS MATERIALIZED (
     SELECT h.selector, f.ids FROM heads h CROSS JOIN LATERAL (
         SELECT array_agg(c.id) AS ids FROM (
             SELECT u.id FROM users u WHERE {reservations.FREE} AND {reservations.matches("u", "h")}

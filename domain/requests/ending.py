@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, text
 from domain import locks
 from domain.errors import NotLockHolder, Refusal, RequestEnded, RequestNotFound, UserNotFound
 from domain.locks import Release, Released
-from domain.requests import records, taking
+from domain.requests import records
 from domain.requests.explaining import VISIBLE, Viewer
 from domain.requests.records import Key
 
@@ -92,7 +92,7 @@ def cancel(
         raise RequestNotFound(request_id)
     key = row.principal, row.request_id
     if not row.granted:
-        taking.forget(conn, [row.id])
+        records.forget(conn, [row.id])
         return Cancelled(key)
     own = row.principal == viewer.principal
     leases = _living(conn, row, viewer=viewer, own=own)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -11,9 +10,9 @@ from domain import locks
 from domain.errors import LineFull, NoUserFree, Refusal, RequestNotFound
 from domain.locks import quotas, reservations
 from domain.locks.finding import Lease
-from domain.requests import ending, records, taking
+from domain.requests import ending, matching, records
 from domain.requests.ending import Undo
-from domain.requests.granting import Handover
+from domain.requests.homes import as_arrays
 from domain.requests.records import Ask, Granted, Key, Opened, Place
 
 LINE_MOST = 10_000
@@ -59,11 +58,6 @@ ATTEND = text("""
 UPDATE lock_requests SET home = :home, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL
 """)
-CONFIRM = text("""
-UPDATE lock_requests q SET confirmed_at = clock_timestamp()
-WHERE q.home = :home AND q.granted_at IS NOT NULL AND q.confirmed_at IS NULL
-RETURNING q.id, q.principal, q.request_id
-""")
 CLAIM = text("""
 UPDATE lock_requests q SET seen_at = clock_timestamp(), confirmed_at = coalesce(q.confirmed_at, clock_timestamp())
 FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
@@ -73,35 +67,6 @@ WAITING = text("SELECT count(*) FROM lock_requests WHERE granted_at IS NULL")
 AWAY = text("""
 UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp()
 WHERE id = ANY (:ids) AND granted_at IS NULL AND home = :home
-""")
-COME_BACK = text("""
-WITH detached AS MATERIALIZED (
-    SELECT q.id FROM lock_requests q
-        JOIN unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
-        ON q.principal = k.principal AND q.request_id = k.request_id
-    WHERE q.granted_at IS NULL AND q.home IS NULL FOR UPDATE OF q SKIP LOCKED
-)
-UPDATE lock_requests q SET home = :home, seen_at = clock_timestamp() FROM detached d WHERE q.id = d.id
-RETURNING q.principal, q.request_id
-""")
-STEP_AWAY = text("""
-UPDATE lock_requests q SET home = NULL, seen_at = clock_timestamp()
-FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
-WHERE q.principal = k.principal AND q.request_id = k.request_id AND q.granted_at IS NULL AND q.home = :home
-""")
-LEFT_THE_LINE = text("""
-SELECT k.principal, k.request_id
-FROM unnest(CAST(:principals AS text[]), CAST(:request_ids AS uuid[])) AS k (principal, request_id)
-    LEFT JOIN lock_requests q ON q.principal = k.principal AND q.request_id = k.request_id
-WHERE q.id IS NULL OR q.confirmed_at IS NOT NULL
-""")
-BEAT = text("""
-INSERT INTO homes (id, seen_at) VALUES (:home, clock_timestamp())
-ON CONFLICT (id) DO UPDATE SET seen_at = EXCLUDED.seen_at
-""")
-LEAVE = text("""
-WITH gone AS (DELETE FROM homes WHERE id = :home)
-UPDATE lock_requests SET home = NULL, seen_at = clock_timestamp() WHERE home = :home AND granted_at IS NULL
 """)
 POSITIONS = text(f"""
 WITH {reservations.ALIVE}
@@ -124,8 +89,8 @@ def enqueue(conn: Connection, calls: Sequence[Enqueue]) -> list[Place | Granted 
     old = [row.id for key, row in opened.items() if key not in outcomes and not row.is_new]
     if old:
         conn.execute(ATTEND, {"home": calls[0].home, "ids": old})
-    taking.forget(
-        conn, [opened[key].id for key, refusal in outcomes.items() if taking.is_nothing(refusal, opened[key])]
+    records.forget(
+        conn, [opened[key].id for key, refusal in outcomes.items() if records.is_nothing(refusal, opened[key])]
     )
     return [
         records.reused(ask, opened[ask.key]) or outcomes.get(ask.key) or Place(opened[ask.key].id, ask.request_id)
@@ -161,51 +126,9 @@ def claim(conn: Connection, calls: Sequence[Claim]) -> list[bool]:
 
     Two statements: the first may wait for one that takes a grant back, and the second sees what became of it.
     """
-    conn.execute(CLAIM, _keys([call.key for call in calls]))
+    conn.execute(CLAIM, as_arrays([call.key for call in calls]))
     living = locks.living(conn, [call.lease for call in calls])
     return [call.lease in living for call in calls]
-
-
-def confirm(conn: Connection, *, home: UUID) -> list[Handover]:
-    """Take for the callers at `home` what passes of other processes have granted them."""
-    rows = conn.execute(CONFIRM, {"home": home}).all()
-    given = records.repeated(conn, [row.id for row in rows])
-    return [
-        Handover((row.principal, row.request_id), home, granted)
-        for row in rows
-        if isinstance(granted := given[row.id], Granted)
-    ]
-
-
-def beat(conn: Connection, *, home: UUID) -> None:
-    """One sign of life for all calls that wait at this process: a heartbeat a request would be in the line's way."""
-    conn.execute(BEAT, {"home": home})
-
-
-def come_back(conn: Connection, keys: Sequence[Key], *, home: UUID) -> list[Key]:
-    """Calls for these requests are open at `home`; those that were detached all the same and are attended again."""
-    rows = conn.execute(COME_BACK, {**_keys(keys), "home": home}) if keys else ()
-    return [(row.principal, row.request_id) for row in rows]
-
-
-def settled(conn: Connection, keys: Sequence[Key]) -> list[Key]:
-    """Those requests that are in line no more: cancelled, or granted and confirmed by whoever else asked for them."""
-    return [(row.principal, row.request_id) for row in conn.execute(LEFT_THE_LINE, _keys(keys))]
-
-
-def step_away(conn: Connection, keys: Sequence[Key], *, home: UUID) -> None:
-    """No calls for these requests are open at `home` any more; their places are kept for a while."""
-    if keys:
-        conn.execute(STEP_AWAY, {**_keys(keys), "home": home})
-
-
-def leave(conn: Connection, *, home: UUID) -> None:
-    """The process ends; the places of its calls are kept for a while."""
-    conn.execute(LEAVE, {"home": home})
-
-
-def _keys(keys: Sequence[Key]) -> dict[str, list[Any]]:
-    return {"principals": [principal for principal, _ in keys], "request_ids": [str(key) for _, key in keys]}
 
 
 def _given(conn: Connection, opened: dict[Key, Opened]) -> dict[Key, Granted | Refusal]:
@@ -232,7 +155,7 @@ def _refused(conn: Connection, asks: Sequence[Ask], opened: dict[Key, Opened]) -
     new = [ask for ask in asks if opened[ask.key].is_new]
     if new and conn.execute(WAITING).scalar_one() > LINE_MOST:
         return {ask.key: LineFull() for ask in new}
-    refused: dict[Key, Granted | Refusal] = dict(taking.unsatisfiable(conn, new))
+    refused: dict[Key, Granted | Refusal] = dict(matching.unsatisfiable(conn, new))
     limited = [ask for ask in new if ask.limited and ask.key not in refused]
     return refused | _over_limit(conn, limited, ids=[opened[ask.key].id for ask in new]) if limited else refused
 

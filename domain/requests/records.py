@@ -272,3 +272,12 @@ def _digest(value: object) -> UUID:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
+
+
+def forget(conn: Connection, ids: Sequence[int]) -> None:
+    if ids:
+        conn.execute(text("DELETE FROM lock_requests WHERE id = ANY (:ids)"), {"ids": ids})
+
+
+def is_nothing(outcome: Granted | Refusal, row: Opened) -> bool:
+    return row.is_new and isinstance(outcome, Refusal)

@@ -1,59 +1,30 @@
 """Taking users at once, without waiting in line and without overtaking it."""
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, Row
 
 from domain.errors import NoMatchingUser, NoUserFree, Refusal
 from domain.locks import quotas, reservations
 from domain.postgres import event_loop
 from domain.requests import records
 from domain.requests.granting import Gift, grant
-from domain.requests.records import Ask, Granted, Key, Opened
+from domain.requests.matching import NOT_KEPT, by_selector, counts_of, statement
+from domain.requests.records import Ask, Granted, Key, Opened, forget, is_nothing
 
 TRIES = 3
 RETRY_PAUSE_SECONDS = 0.03  # at most; as long as the transaction of those who were quicker may take
 RETRY_MOST_SECONDS = 60.0
 
-_LINE = f"{reservations.ALIVE}, {reservations.SELECTORS}, {reservations.HEADS}"
-
-# The statements are made for each wish out of the conditions it has. One statement for all wishes would say
-# `wish.env IS NULL OR user.env = wish.env`, of which the planner expects hardly a row: it would then sort all free
-# users instead of reading the first few from the index. For the same reason `kept` hides in a CASE.
-CONDITIONS = {
-    "user_id": "u.id = :user_id",
-    "project_id": "u.project_id = :project_id",
-    "env": "u.env = :env",
-    "domain": "u.domain = :domain",
-    "labels": "u.labels @> CAST(:labels AS jsonb)",
-    "projects": "u.project_id = ANY (CAST(:projects AS uuid[]))",
-}
-NOT_KEPT = f"CASE WHEN {reservations.kept('u')} THEN false ELSE true END"
-
 # The rows are claimed as they are found, in the order in which they became free, past those that others hold.
 CLAIM = f"""
-WITH RECURSIVE {_LINE}
+WITH RECURSIVE {reservations.LINE}
 SELECT u.id FROM users u
 WHERE {reservations.FREE} AND {{wish}} AND {NOT_KEPT}
 ORDER BY u.available_at LIMIT :total FOR NO KEY UPDATE OF u SKIP LOCKED
-"""
-
-# Counted without locks, and no further than needed: enough is enough.
-MATCHING = "SELECT count(*) FROM (SELECT FROM users u WHERE u.status = 'active' AND {wish} LIMIT :total) m"
-COUNT = f"""
-WITH RECURSIVE {_LINE}
-SELECT ({MATCHING}) AS matching,
-    (SELECT count(*) FROM (
-        SELECT FROM users u WHERE {reservations.FREE} AND {{wish}} AND {NOT_KEPT} LIMIT :total) f) AS free,
-    (SELECT count(*) FROM lock_requests q
-        WHERE {reservations.WAITING} AND q.selector = :selector AND {reservations.ATTENDED}) AS waiting,
-    (SELECT extract(epoch FROM u.available_at - clock_timestamp()) FROM users u
-        WHERE u.status = 'active' AND u.available_at > (SELECT clock_timestamp()) AND {{wish}}
-        ORDER BY u.available_at LIMIT 1)::float8 AS next_seconds
 """
 
 
@@ -104,7 +75,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     for attempt in range(TRIES):
         found = _claim(conn, asks)
         gifts, short = _deal(asks, found, opened)
-        counts = dict(zip([ask.key for ask in short], _counts(conn, short), strict=True))
+        counts = dict(zip([ask.key for ask in short], counts_of(conn, short), strict=True))
         refused = {ask.key: _refusal(ask, counts[ask.key]) for ask in short}
         if all(counts[ask.key].free < ask.count for ask in short):
             break
@@ -114,30 +85,6 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     granted = {handover.key: handover.granted for handover in grant(conn, gifts, home=None, direct=True)}
     missed = {ask.key: NoUserFree(ask.request_id, 1, 1.0, counted=False) for ask in asks}
     return {**missed, **refused, **granted}
-
-
-def unsatisfiable(conn: Connection, asks: Sequence[Ask]) -> dict[Key, Refusal]:
-    """Those that the farm could never satisfy, whatever its locks."""
-    matching = {
-        selector: int(conn.execute(*statement(MATCHING, wishes)).scalar_one())
-        for selector, wishes in _by_selector(asks).items()
-    }
-    return {
-        ask.key: NoMatchingUser(ask.count, matching[ask.selector]) for ask in asks if matching[ask.selector] < ask.count
-    }
-
-
-def statement(template: str, asks: Sequence[Ask]) -> tuple[TextClause, dict[str, Any]]:
-    """A statement for requests of one selector, with its parameters: as many users as all of them need together."""
-    wish = {
-        name: value for name, value in records.wish(asks[0]).items() if value not in (None, {}) and name in CONDITIONS
-    }
-    condition = " AND ".join(CONDITIONS[name] for name in wish) or "true"
-    parameters = wish | {"selector": asks[0].selector, "total": sum(ask.count for ask in asks)}
-    if "labels" in wish:
-        parameters["labels"] = json.dumps(wish["labels"])
-    clause = text(template.format(wish=condition))
-    return clause, {name: value for name, value in parameters.items() if f":{name}" in clause.text}
 
 
 def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
@@ -153,7 +100,7 @@ def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
     for key, row in old.items():
         if row.granted:
             outcomes[key] = granted[row.id]
-    counted = zip(waiting, _counts(conn, waiting), strict=True)
+    counted = zip(waiting, counts_of(conn, waiting), strict=True)
     return outcomes | {ask.key: _refusal(ask, found) for ask, found in counted}
 
 
@@ -165,7 +112,7 @@ def _claim(conn: Connection, asks: Sequence[Ask]) -> dict[UUID, Sequence[UUID]]:
     """Candidates by selector, their rows locked."""
     return {
         selector: conn.execute(*statement(CLAIM, wishes)).scalars().all()
-        for selector, wishes in _by_selector(asks).items()
+        for selector, wishes in by_selector(asks).items()
     }
 
 
@@ -191,32 +138,11 @@ def _enough(mine: Sequence[UUID], ask: Ask) -> bool:
     return len(mine) == ask.count
 
 
-def _counts(conn: Connection, asks: Sequence[Ask]) -> list[Row[Any]]:
-    found = {selector: conn.execute(*statement(COUNT, wishes)).one() for selector, wishes in _by_selector(asks).items()}
-    return [found[ask.selector] for ask in asks]
-
-
 def _refusal(ask: Ask, found: Row[Any]) -> Refusal:
     if found.matching < ask.count:
         return NoMatchingUser(ask.count, found.matching)
     seconds = min(RETRY_MOST_SECONDS, found.next_seconds or 1.0)
     return NoUserFree(ask.request_id, found.waiting + 1, seconds, counted=found.free < ask.count)
-
-
-def _by_selector(asks: Sequence[Ask]) -> dict[UUID, list[Ask]]:
-    groups = dict[UUID, list[Ask]]()
-    for ask in asks:
-        groups.setdefault(ask.selector, []).append(ask)
-    return groups
-
-
-def forget(conn: Connection, ids: Sequence[int]) -> None:
-    if ids:
-        conn.execute(text("DELETE FROM lock_requests WHERE id = ANY (:ids)"), {"ids": ids})
-
-
-def is_nothing(outcome: Granted | Refusal, row: Opened) -> bool:
-    return row.is_new and isinstance(outcome, Refusal)
 
 
 def _each(ask: Ask, outcome: Granted | Refusal, row: Opened) -> Granted | Refusal:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
 
-from domain.requests import dispatching, granting, taking
+from domain.requests import dispatching, granting, matching, taking
 from domain.requests.granting import Gift
 from tests.line.machine import Line
 from tests.line.model import Unlawful
@@ -43,7 +43,7 @@ def test_nobody_holds_what_another_holds_and_nobody_is_overtaken(machine: type[L
 
 @pytest.mark.timeout(600)
 def test_a_call_that_overtakes_the_line_is_found(machine: type[Line], monkeypatch: pytest.MonkeyPatch) -> None:
-    overtaking = taking.CLAIM.replace(taking.NOT_KEPT, "true")
+    overtaking = taking.CLAIM.replace(matching.NOT_KEPT, "true")
     assert overtaking != taking.CLAIM
     monkeypatch.setattr(taking, "CLAIM", overtaking)
 

@@ -14,7 +14,7 @@ from domain import log
 from domain.processes import gc_tuning, parent_watch
 from domain.webhooks.claiming import SOUND_MOST, TROUBLED_MOST
 from worker.loops import Loops
-from worker.webhooks.deliveries import Tip
+from worker.webhooks.feed_tip import Tip
 
 # A thread for every claim that there may be on webhooks, so that none waits behind receivers that hang, and two more.
 THREADS = SOUND_MOST + TROUBLED_MOST + 2

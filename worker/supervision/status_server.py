@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from worker.supervision.probes import Finding, Probe
+from domain.processes.probes import Finding, Probe
 
 LOOPS = ("sequencing", "publishing", "expiry", "line", "retention", "webhooks", "resealing")
 NEED_REDIS = {"publishing", "webhooks"}

@@ -15,9 +15,10 @@ from domain.configuration.settings import Settings
 from domain.postgres import engines, schema_version
 from domain.processes import parent_watch
 from domain.processes.children import Child, launch
+from domain.processes.probes import Probe
 from worker.supervision import probes
 from worker.supervision.child import Signals
-from worker.supervision.probes import PATIENCE_SECONDS, Probe
+from worker.supervision.probes import PATIENCE_SECONDS
 from worker.supervision.status_server import Port, Processes, Report
 
 LOOK_SECONDS = 0.1

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from domain import webhooks
 from domain.events import epochs
 from domain.webhooks import Claim, Stretch
-from worker.webhooks.deliveries import Tip
+from worker.webhooks.feed_tip import Tip
 
 REMEMBERED_MOST = 10_000
 QUIET_SECONDS = 0.25  # without a new event, so often for retries whose time has come and whatever people have done

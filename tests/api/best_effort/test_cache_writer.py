@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from api.best_effort.cache_writer import _told
-from api.schemas.output import LockOut
+from api.schemas.users import LockOut
 from domain.snapshots import Lock
 
 

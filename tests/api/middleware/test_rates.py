@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.middleware.limits import Limits, rate_of
+from api.middleware.limits import Limits
+from api.middleware.rates import rate_of
 from domain.errors import DatabaseUnavailable
 from tests.api.auth.keyrings import new_key, revoke, unknown_key
 from tests.api.farms import USERS, Crowded, Farm

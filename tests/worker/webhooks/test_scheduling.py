@@ -12,7 +12,7 @@ from domain.events.feed import Filter
 from domain.webhooks import Claim
 from tests.worker.farms import Farm
 from tests.worker.webhooks.hooks import Hooks
-from worker.webhooks.deliveries import Tip
+from worker.webhooks.feed_tip import Tip
 from worker.webhooks.scheduling import Scheduling
 
 URL = "http://127.0.0.1:1/"
