@@ -152,10 +152,10 @@ def test_the_ways_to_grant_above_are_all_there_are() -> None:
     sources = {path: path.read_text() for path in Path(domain.__path__[0]).rglob("*.py")}
 
     writing = [path.name for path, source in sources.items() if WRITES_TOKEN.search(source)]
-    granting = sorted(path.name for path, source in sources.items() if "{steps.GRANTED}" in source)
+    granting = sorted(path.name for path, source in sources.items() if "{sql_steps.GRANTED}" in source)
     checked = sorted(path.name for path, source in sources.items() if "{tokens.ERA}" in source)
 
-    assert writing == ["steps.py"]
+    assert writing == ["sql_steps.py"]
     assert granting == checked == ["acquiring.py", "granting.py"]
 
 
