@@ -20,7 +20,8 @@ RECLAIMED = Counter("botfarm_line_grants_reclaimed", "Grants of the waiting line
 LOOP_FAILURES = Counter("botfarm_loop_failures", "Turns of a loop that failed", ["loop"])
 WEBHOOK_DELIVERIES = Counter(
     "botfarm_webhook_deliveries",
-    "Tries: delivered, refused, gone, timeout, unreachable, bad-answer, forbidden-address",
+    "Tries: delivered, refused, gone, timeout, unreachable, bad-answer, bad-url, forbidden-address, secret-unreadable,"
+    " internal-error",
     ["outcome"],
 )
 WEBHOOK_LATENCY = Histogram(

@@ -11,6 +11,7 @@ from tests.worker.fixtures import (
     single,
     start_worker,
     stream,
+    tls,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "single",
     "start_worker",
     "stream",
+    "tls",
 ]

@@ -1,3 +1,4 @@
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from domain.sealing import KeyRing
 from tests.worker.farms import Farm, Outsider
 from tests.worker.supervision import supervisors
 from tests.worker.supervision.supervisors import StartWorker, Supervised
+from tests.worker.webhooks import certificates
 from tests.worker.webhooks.hooks import Hooks, hooks_on
 from tests.worker.webhooks.receivers import Receiver, receiving
 from worker.duties import Duties, open_duties
@@ -88,11 +90,9 @@ def make_duties(settings: Settings) -> Iterator[MakeDuties]:
 
 
 @pytest.fixture
-def hooks(engine: Engine, ring: KeyRing) -> Iterator[Hooks]:
+def hooks(engine: Engine, ring: KeyRing) -> Hooks:
     """Webhooks whose receivers may be on loopback, and have a second to answer."""
-    hooks = hooks_on(engine, ring)
-    yield hooks
-    hooks.deliverer.close()
+    return hooks_on(engine, ring)
 
 
 @pytest.fixture
@@ -100,6 +100,14 @@ def receiver() -> Iterator[Receiver]:
     """One that answers 204 until it is told otherwise."""
     with receiving() as receiver:
         yield receiver
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[tuple[Receiver, ssl.SSLContext]]:
+    """A receiver over TLS that is `hooks.example`, and what trusts its certificate."""
+    serving, trusting = certificates.contexts(tmp_path)
+    with receiving(context=serving) as receiver:
+        yield receiver, trusting
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Self
 from uuid import UUID
@@ -18,11 +17,10 @@ from domain.postgres import engines
 from domain.sealing import KeyRing
 from domain.webhooks import Outcome, Run
 from worker import metrics
-from worker.webhooks import signatures
+from worker.webhooks import outcomes, signatures
 from worker.webhooks.feed_tip import Tip
-from worker.webhooks.guarded_client import Outbound, Reply
+from worker.webhooks.guarded_client import Outbound
 
-ANSWER_KEPT = 1_024
 QUICK_SECONDS = 1.0  # a receiver that takes longer is troubled: it gets its place among those
 RUN_SECONDS = 30.0
 CROWDED_RUN_SECONDS = 0.5
@@ -68,9 +66,6 @@ class Deliverer:
         with self.single.connect() as conn:
             webhooks.release(conn, webhook_id=webhook_id, token=token, seq=seq)
 
-    def close(self) -> None:
-        self.outbound.close()
-
 
 class Sender:
     """One run. `position` is how far it has come, `touched` when its token was last written."""
@@ -81,6 +76,7 @@ class Sender:
         self._token = token
         self._touched = touched
         self._began = time.monotonic()
+        self._client = deliverer.outbound.client()
         self._position = 0
         self._tries = 0
 
@@ -92,12 +88,13 @@ class Sender:
         return None if token is None else cls(deliverer, webhook_id, token, touched=touched)
 
     def send_all(self) -> None:
-        """Send until there is nothing more, or the run has to end; then let the webhook go."""
+        """Send until there is nothing more, or the run has to end; then hang up, and let the webhook go."""
         tip, linger = self._deliverer.tip, self._deliverer.linger_seconds
         try:
-            while (run := self._look()) is not None and self._send(run) and self._may_go_on():
-                if run.caught_up and not tip.beyond(self._position, seconds=linger):
-                    break
+            with self._client:
+                while (run := self._look()) is not None and self._send(run) and self._may_go_on():
+                    if run.caught_up and not tip.beyond(self._position, seconds=linger):
+                        break
         except CursorTooOld:
             self._disable("cursor-too-old")
         self._deliverer.let_go(webhook_id=self._webhook_id, token=self._token, seq=self._position)
@@ -134,8 +131,22 @@ class Sender:
         return fresh and not tip.stopping and (self._tries == 0 or now - self._began < most)
 
     def _try(self, run: Run, event: Event, looked_at: float) -> Outcome:
+        """Send it. Whatever comes out of that, an exception of ours included, is an outcome: so the schedule moves.
+
+        Only what ends the thread passes, and nothing here asks the database, whose failures are not the receiver's.
+        """
         self._tries += 1
-        moment = run.now + timedelta(seconds=time.monotonic() - looked_at)
+        began = time.monotonic()
+        moment = run.now + timedelta(seconds=began - looked_at)
+        try:
+            outcome = self._post(run, event, moment)
+        except Exception as error:
+            log_.exception("webhook_try_broken", webhook_id=str(run.webhook_id), event_id=str(event.event_id))
+            outcome = outcomes.of_defect(error, moment=moment, seconds=time.monotonic() - began)
+        metrics.WEBHOOK_DELIVERIES.labels(outcomes.kind(outcome)).inc()
+        return outcome
+
+    def _post(self, run: Run, event: Event, moment: datetime) -> Outcome:
         try:
             secrets = [self._deliverer.ring.unseal(sealed, user_id=run.webhook_id) for sealed in run.secrets_sealed]
         except SealBroken:
@@ -144,11 +155,9 @@ class Sender:
             return Outcome(moment, timedelta(0), None, "secret-unreadable", None)
         content = signatures.body(event)
         headers = signatures.headers(event, content=content, secrets=secrets, moment=moment)
-        reply = self._deliverer.outbound.post(run.url, headers=headers, content=content.encode())
-        outcome = _outcome(reply, moment)
-        metrics.WEBHOOK_DELIVERIES.labels(_kind(outcome)).inc()
+        reply = self._client.post(run.url, headers=headers, content=content.encode())
         metrics.WEBHOOK_LATENCY.observe(reply.seconds)
-        return outcome
+        return outcomes.of_reply(reply, moment=moment)
 
     def _repeat(self, run: Run, asked: webhooks.Again, looked_at: float) -> bool:
         if asked.event is None:
@@ -185,37 +194,3 @@ class Sender:
     def _tell_disabled(self, reason: str) -> None:
         metrics.WEBHOOKS_DISABLED.labels(reason).inc()
         log_.warning("webhook_disabled", webhook_id=str(self._webhook_id), reason=reason)
-
-
-def _outcome(reply: Reply, moment: datetime) -> Outcome:
-    told = reply.body[:ANSWER_KEPT].decode(errors="replace").replace("\0", "\ufffd")  # which Postgres cannot store
-    return Outcome(
-        requested_at=moment,
-        latency=timedelta(seconds=reply.seconds),
-        status=reply.status,
-        error=reply.error,
-        answer=told or None,
-        retry_after=_retry_after((reply.headers or {}).get("retry-after"), moment),
-    )
-
-
-def _retry_after(header: str | None, moment: datetime) -> timedelta | None:
-    """RFC 9110: whole seconds, or a date; None for anything else."""
-    if header is None:
-        return None
-    if header.isascii() and header.isdigit() and len(header) < 10:  # noqa: PLR2004  -- beyond that, no number of sense
-        return timedelta(seconds=int(header))
-    try:
-        date = parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return date - moment if date.tzinfo else None
-
-
-def _kind(outcome: Outcome) -> str:
-    """A few words for all that can come of a try: they are labels of a metric."""
-    if outcome.delivered:
-        return "delivered"
-    if outcome.error is not None:
-        return outcome.error.partition(":")[0]
-    return "gone" if outcome.gone else "refused"

@@ -14,12 +14,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came. `at` is when it was whole, `in_flight` how many this receiver had in hand with it."""
+    """A request as it came, from `client`. `at` is when it was whole, `in_flight` how many were in hand with it."""
 
     headers: dict[str, str]
     body: bytes
     at: float
     in_flight: int
+    path: str
+    client: tuple[str, int]
 
     @property
     def event(self) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
         with self.receiver.lock:
             self.receiver.in_flight += 1
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self.receiver.received.append(Received(headers, body, time.monotonic(), self.receiver.in_flight))
+            at, in_flight = time.monotonic(), self.receiver.in_flight
+            self.receiver.received.append(Received(headers, body, at, in_flight, self.path, self.client_address))
         try:
             self.receiver.behave(self)
         except OSError:
@@ -133,6 +136,33 @@ def hanging_up(handler: Handler) -> None:
 def garbage(handler: Handler) -> None:
     handler.wfile.write(b"\x00\x01 this is not HTTP \r\n\r\n")
     handler.close_connection = True
+
+
+def sending(answer: bytes, *, then: Behaviour | None = None) -> Behaviour:
+    """Answers with these very bytes, and closes the connection unless it is to do something else then."""
+
+    def behave(handler: Handler) -> None:
+        handler.wfile.write(answer)
+        handler.close_connection = True
+        if then is not None:
+            then(handler)
+
+    return behave
+
+
+def deaf(handler: Handler) -> None:
+    """Keeps the connection open, and reads nothing more from it."""
+    handler.receiver.closing.wait(60)
+
+
+def kept(handler: Handler) -> None:
+    """Reads the next request of the connection, as is proper."""
+    handler.close_connection = False
+
+
+def routed(**behaviours: Behaviour) -> Behaviour:
+    """Behaves by the last part of the path, so that several webhooks have one origin."""
+    return lambda handler: behaviours[handler.path.rpartition("/")[2]](handler)
 
 
 class Server(ThreadingHTTPServer):

@@ -1,19 +1,13 @@
 """The way out is guarded where it connects: on the very address, whatever names and answers say."""
 
-import datetime as dt
 import ipaddress
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sqlalchemy import Engine
 
 from domain.sealing import KeyRing
@@ -21,17 +15,16 @@ from tests.worker.farms import Farm
 from tests.worker.webhooks import receivers
 from tests.worker.webhooks.hooks import LOOPBACK, hooks_on
 from tests.worker.webhooks.receivers import Receiver, receiving
-from worker.webhooks.guarded_client import Outbound, Reply, by_system
+from worker.webhooks.exchanges import Reply
+from worker.webhooks.guarded_client import Outbound
+from worker.webhooks.guarded_sockets import by_system
 
 PUBLIC = "93.184.215.14"
 
 
 def posted(url: str, **options: object) -> Reply:
-    outbound = Outbound(timeout_seconds=1.0, **options)  # type: ignore[arg-type]
-    try:
-        return outbound.post(url, headers={}, content=b"{}")
-    finally:
-        outbound.close()
+    with Outbound(timeout_seconds=1.0, **options).client() as client:  # type: ignore[arg-type]
+        return client.post(url, headers={}, content=b"{}")
 
 
 def naming(*addresses: str) -> Callable[[str, int], Sequence[str]]:
@@ -107,10 +100,10 @@ def test_a_name_is_resolved_once_a_connection_and_judged_each_time(receiver: Rec
     receiver.behave = receivers.answering(200, Connection="close")
     url = f"http://changing.example:{receiver.port}/"
 
-    first, second = (outbound.post(url, headers={}, content=b"{}") for _ in range(2))
+    with outbound.client() as client:
+        first, second = (client.post(url, headers={}, content=b"{}") for _ in range(2))
 
     assert (first.status, second.error) == (200, "forbidden-address")
-    outbound.close()
 
 
 def test_no_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,14 +130,14 @@ def test_one_second_is_one_second_whatever_a_receiver_does(behave: receivers.Beh
 def test_a_receiver_that_does_not_take_the_request_has_no_more_time() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        outbound = Outbound(allowed=LOOPBACK, timeout_seconds=1.0)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         began = time.monotonic()
 
-        reply = outbound.post(f"http://127.0.0.1:{server.getsockname()[1]}/", headers={}, content=b"x" * 50_000_000)
+        with Outbound(allowed=LOOPBACK, timeout_seconds=1.0).client() as client:
+            reply = client.post(url, headers={}, content=b"x" * 50_000_000)
 
         assert reply.error == "timeout"
         assert time.monotonic() - began < 1.5
-        outbound.close()
 
 
 def test_a_name_service_that_hangs_has_no_more_time_either() -> None:
@@ -176,36 +169,6 @@ def test_the_next_address_is_tried_when_one_does_not_answer(receiver: Receiver) 
 
 def test_the_system_resolves_names_to_literal_addresses() -> None:
     assert "127.0.0.1" in by_system("localhost", 80)
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> Iterator[tuple[Receiver, ssl.SSLContext]]:
-    """A receiver over TLS that is `hooks.example`, and what trusts its certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example")])
-    today = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - dt.timedelta(days=1))
-        .not_valid_after(today + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hooks.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    chain = tmp_path / "chain.pem"
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    chain.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, *private) + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(chain)
-    trusting = ssl.create_default_context(cafile=str(chain))
-    with receiving(context=serving) as receiver:
-        yield receiver, trusting
 
 
 def test_tls_goes_to_the_judged_address_and_verifies_the_name(tls: tuple[Receiver, ssl.SSLContext]) -> None:
@@ -242,4 +205,3 @@ def test_a_webhook_to_this_machine_is_tried_refused_and_told(
 
     assert receiver.connections == 0
     assert [(d.status, d.error) for d in hooks.deliveries(webhook_id)] == [(None, "forbidden-address")]
-    hooks.deliverer.close()

@@ -184,16 +184,15 @@ def test_negative_control_a_receiver_notices_when_it_is_sent_two_at_once() -> No
         handler.answer(200)
 
     outbound = Outbound(allowed=LOOPBACK)
-    with receiving(slowly) as receiver:
+    with receiving(slowly) as receiver, outbound.client() as one, outbound.client() as other:
         sent = {"headers": {}, "content": b"{}"}
-        threads = [threading.Thread(target=outbound.post, args=(receiver.url,), kwargs=sent) for _ in range(2)]
+        threads = [threading.Thread(target=client.post, args=(receiver.url,), kwargs=sent) for client in (one, other)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
         assert max(received.in_flight for received in receiver.received) == 2
-    outbound.close()
 
 
 def test_a_worker_that_is_told_to_stop_lets_its_webhooks_go(

@@ -208,7 +208,6 @@ def test_a_slow_answer_puts_a_receiver_among_the_troubled_and_a_quick_one_takes_
     assert troubled == (True, [1])
     assert receiver.seqs == [1, 2, 3]
     assert hooks.execute("SELECT troubled FROM webhooks")[0].troubled is False
-    hooks.deliverer.close()
 
 
 def test_a_run_that_is_told_to_stop_ends_behind_the_delivery_in_flight_and_lets_go(
