@@ -48,13 +48,13 @@ def spread(pinned: Iterable[Pin]) -> list[str]:
 
 def look_up(pinned: Iterable[Pin], *options: str) -> list[Any]:
     """What pip-audit tells of every version. Raises Unaudited."""
-    told: list[Any] = []
+    found: list[Any] = []
     for text in spread(pinned):
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write(text)
             file.flush()
-            told += _report([*AUDIT, "--format", "json", "--timeout", "10", "-r", file.name, *options])["dependencies"]
-    return told
+            found += _report([*AUDIT, "--format", "json", "--timeout", "10", "-r", file.name, *options])["dependencies"]
+    return found
 
 
 def _report(command: list[str]) -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ def faults(report: Sequence[Any], *, passed_over: Mapping[str, str]) -> list[str
     if not known:
         raise Unaudited
     skipped = sorted({f"{found['name']}: {found['skip_reason']}" for found in report if "vulns" not in found})
-    told: list[str] = []
+    found: list[str] = []
     used: set[str] = set()
     for (name, version), vulnerabilities in known.items():
         for vulnerability in vulnerabilities:
@@ -88,8 +88,8 @@ def faults(report: Sequence[Any], *, passed_over: Mapping[str, str]) -> list[str
             used |= ids & passed_over.keys()
             if not ids & passed_over.keys():
                 fixed = ", ".join(vulnerability["fix_versions"]) or "nowhere yet"
-                told.append(f"{name} {version}: {vulnerability['id']}, fixed in {fixed}")
-    return told + skipped + [f"{name}: passed over in vain" for name in sorted(passed_over.keys() - used)]
+                found.append(f"{name} {version}: {vulnerability['id']}, fixed in {fixed}")
+    return found + skipped + [f"{name}: passed over in vain" for name in sorted(passed_over.keys() - used)]
 
 
 def main(options: list[str]) -> int:

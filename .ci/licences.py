@@ -29,12 +29,14 @@ NAMES = {
 
 def licence(distribution: Distribution) -> str:
     """The SPDX expression of a distribution: its own, else its licence's name, else all its classifiers together."""
-    told: Any = distribution.metadata
-    plain = str(told.get("License") or "").strip()
-    for text in (told.get("License-Expression"), NAMES.get(plain, plain)):
+    described: Any = distribution.metadata
+    plain = str(described.get("License") or "").strip()
+    for text in (described.get("License-Expression"), NAMES.get(plain, plain)):
         if text and _is_expression(text):
             return str(SPDX.parse(text))
-    classifiers = [line.rpartition(" :: ")[2] for line in told.get_all("Classifier", []) if "OSI Approved ::" in line]
+    classifiers = [
+        line.rpartition(" :: ")[2] for line in described.get_all("Classifier", []) if "OSI Approved ::" in line
+    ]
     return " AND ".join(sorted({NAMES.get(name, UNKNOWN) for name in classifiers})) or UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""`python -m api`: serve HTTP until told to stop."""
+"""`python -m api`: serve HTTP until SIGTERM or SIGINT."""
 
 import sys
 
@@ -16,7 +16,7 @@ START_SECONDS = 6.0
 
 
 def main() -> int:
-    """All that can be wrong with the settings is told here, once, before anything is made of them."""
+    """Report every fault of the settings here, once, before anything is made of them."""
     try:
         settings = Settings()
         log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))

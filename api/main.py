@@ -147,7 +147,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
 def _waiting_line(
     settings: Settings, engine: Engine, pools: GroupCommit, *, stopping: threading.Event
 ) -> tuple[Dispatcher, Hints]:
-    """Who hands users out to those in line, and what tells other processes' dispatchers and is told by them."""
+    """The dispatcher of the waiting line, and the wake-ups it exchanges with other processes."""
 
     def unclaimed(key: Key, granted: Granted) -> None:
         pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at))

@@ -69,7 +69,7 @@ def _require(modules: Sequence[ModuleType], *, without: Collection[str]) -> None
 
 
 def measured(modules: Sequence[ModuleType], setup: Setup, progress: "Progress") -> Run:
-    """What the parts found; one that fails keeps no other from being measured, and is told of."""
+    """What the parts found; one that fails is reported and does not keep others from being measured."""
     samples: list[Sample] = []
     failures: dict[str, str] = {}
     for module in modules:

@@ -48,20 +48,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parts(told: str) -> list[str]:
-    parts = [name.strip() for name in told.split(",") if name.strip()]
+def _parts(text: str) -> list[str]:
+    parts = [name.strip() for name in text.split(",") if name.strip()]
     if missing := [name for name in parts if name not in existing()]:
         raise argparse.ArgumentTypeError(f"no such part: {', '.join(missing)}; there are {', '.join(existing())}")
     return parts
 
 
-def _positive(told: str) -> int:
-    if (number := int(told)) < 1:
-        raise ValueError(told)
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
     return number
 
 
-def _seconds(told: str) -> float:
-    if (number := float(told)) < 1:
+def _seconds(text: str) -> float:
+    if (number := float(text)) < 1:
         raise argparse.ArgumentTypeError("a stretch lasts a second or more")
     return number

@@ -55,17 +55,17 @@ class Api:
 
     def ask(self, call: Call) -> Entry:
         sent = time.monotonic()
-        outcome, told, detail = self._answer(call)
+        outcome, body, detail = self._answer(call)
         return Entry(
             client=self._owner,
             call=call.verb,
             outcome=outcome,
             user=call.user,
-            lease=told.get("lease_id", call.lease),
+            lease=body.get("lease_id", call.lease),
             sent=sent,
             answered=time.monotonic(),
-            token=(told.get("lock") or {}).get("token", call.token),
-            version=told.get("lock_version", 0),
+            token=(body.get("lock") or {}).get("token", call.token),
+            version=body.get("lock_version", 0),
             ttl_seconds=call.ttl_seconds,
             detail=detail,
         )
@@ -80,38 +80,38 @@ class Api:
 
 def judge(call: Call, response: httpx.Response, *, answered: float) -> Answer:
     """Raises KeyError, TypeError or ValueError for an answer of another shape than any of ours."""
-    told: dict[str, Any] = response.json()
+    body: dict[str, Any] = response.json()
     if response.status_code == OK:
-        wrong = _wrong(call, told)
-        return ("error", told, wrong) if wrong else (_done(call), told, "")
-    slug = str(told.get("type", "")).removeprefix(PROBLEM)
-    if response.status_code == CONFLICT and _expected(call, slug, told, answered=answered):
+        wrong = _wrong(call, body)
+        return ("error", body, wrong) if wrong else (_done(call), body, "")
+    slug = str(body.get("type", "")).removeprefix(PROBLEM)
+    if response.status_code == CONFLICT and _expected(call, slug, body, answered=answered):
         return _refused(call, slug), {}, ""
-    return "error", {}, f"{response.status_code} {slug} {told.get('reason', '')}".strip()
+    return "error", {}, f"{response.status_code} {slug} {body.get('reason', '')}".strip()
 
 
 def _done(call: Call) -> Outcome:
     return "again" if call.repeated else DONE[call.verb]
 
 
-def _wrong(call: Call, told: dict[str, Any]) -> str:
+def _wrong(call: Call, body: dict[str, Any]) -> str:
     """What a 200 tells that cannot be, "" for nothing."""
     if call.lapsed and not (call.verb == "release" and call.repeated):
         return f"{call.verb} went well after the lease had lapsed"
     if call.verb == "release":
-        return "" if told["released"] is not call.repeated else f"released is {told['released']}"
-    if call.lease and told["lease_id"] != call.lease:
+        return "" if body["released"] is not call.repeated else f"released is {body['released']}"
+    if call.lease and body["lease_id"] != call.lease:
         return "another lease was answered than asked for"
-    if call.token and told["lock"]["token"] != call.token:
-        return f"token {told['lock']['token']} was answered for the lease of token {call.token}"
+    if call.token and body["lock"]["token"] != call.token:
+        return f"token {body['lock']['token']} was answered for the lease of token {call.token}"
     return ""
 
 
-def _expected(call: Call, slug: str, told: dict[str, Any], *, answered: float) -> bool:
+def _expected(call: Call, slug: str, body: dict[str, Any], *, answered: float) -> bool:
     """Whether a client must be ready for this refusal."""
     if slug == "lease-lost":
         # The row remembers one ended lease: a repeated release may meet a user that others have used since.
-        forgotten = call.verb == "release" and call.repeated and told.get("reason") == "unknown"
+        forgotten = call.verb == "release" and call.repeated and body.get("reason") == "unknown"
         return forgotten or (bool(call.token) and answered >= call.valid_until)
     return slug in REFUSALS and call.verb == "acquire" and not call.token
 

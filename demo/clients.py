@@ -1,6 +1,6 @@
 """One client, a process of its own: it takes random users, holds several at once, and gives them back.
 
-It starts at the line `go` on its input. A client that is told when to die kills itself then with SIGKILL, in the midst
+It starts at the line `go` on its input. A client with a time to die kills itself then with SIGKILL, in the midst
 of several leases: nothing gets a chance to clean up.
 """
 

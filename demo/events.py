@@ -40,16 +40,16 @@ class Event:
         return int(epoch), int(seq)
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any], *, read_at: float = 0.0) -> Self:
+    def parse(cls, raw: Mapping[str, Any], *, read_at: float = 0.0) -> Self:
         """Raises KeyError, TypeError or ValueError for what is not an event of Botfarm."""
-        data = told["data"]
+        data = raw["data"]
         return cls(
-            cursor=told["cursor"],
-            id=told["id"],
-            kind=told["type"].split(".")[-2],
-            user=told["partitionkey"],
-            version=told.get("lockversion", 0),
-            time=_seconds(told["time"]),
+            cursor=raw["cursor"],
+            id=raw["id"],
+            kind=raw["type"].split(".")[-2],
+            user=raw["partitionkey"],
+            version=raw.get("lockversion", 0),
+            time=_seconds(raw["time"]),
             owner=data.get("owner") or "",
             token=data.get("token") or 0,
             granted_at=_seconds(data.get("locktime")),

@@ -82,13 +82,13 @@ def unexpired(left: Iterable[Lease], stream: Iterable[Event]) -> list[Lease]:
 
 
 def _lost(books: Books) -> Iterator[str]:
-    told = {(event.user, event.version): event for event in books.stream}
+    body = {(event.user, event.version): event for event in books.stream}
     for user in books.created:
-        if (user, 1) not in told or told[user, 1].kind != "created":
+        if (user, 1) not in body or body[user, 1].kind != "created":
             yield f"user {user} was created and the stream does not tell"
     for entry in books.entries:
         if entry.outcome in CHANGES:
-            yield from _lost_change(entry, told.get((entry.user, entry.version)))
+            yield from _lost_change(entry, body.get((entry.user, entry.version)))
 
 
 def _lost_change(entry: Entry, event: Event | None) -> Iterator[str]:

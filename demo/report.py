@@ -61,12 +61,12 @@ def judge(outcome: Outcome) -> list[Verdict]:
     made = Counter(entry.outcome for entry in books.entries)
     changes = made["acquired"] + made["renewed"] + made["released"] + len(books.created)
     left = left_behind(leases.of_entries(books.entries), books.killed)
-    calls, told = f"{len(books.entries):,} calls", f"{len(books.stream):,} events"
+    calls, body = f"{len(books.entries):,} calls", f"{len(books.stream):,} events"
     return [
         Verdict("No change is lost", f"{changes:,} changes", findings.lost),
-        Verdict("No event is told twice", told, findings.duplicated),
-        Verdict("One order, without gaps", told, findings.disordered),
-        Verdict("No event without a change", told, findings.unaccounted),
+        Verdict("No event is told twice", body, findings.duplicated),
+        Verdict("One order, without gaps", body, findings.disordered),
+        Verdict("No event without a change", body, findings.unaccounted),
         Verdict("No user is held twice", f"{made['acquired']:,} leases", findings.held_twice),
         Verdict("Locks left behind expire", f"{len(left):,} locks", findings.unexpired),
         Verdict("No unexpected answer", calls, [*findings.errors, *outcome.problems]),
@@ -88,15 +88,15 @@ def closing(outcome: Outcome) -> str:
 
 def _changes(books: Books) -> Table:
     """Expiries are nobody's call, so that nobody was told of them."""
-    told = Counter[str](entry.outcome for entry in books.entries)
-    acknowledged = {"created": len(books.created), **{kind: told[kind] for kind in KINDS[1:-1]}}
+    body = Counter[str](entry.outcome for entry in books.entries)
+    acknowledged = {"created": len(books.created), **{kind: body[kind] for kind in KINDS[1:-1]}}
     on_stream = Counter(event.kind for event in books.stream)
     on_feed = Counter(event.kind for event in books.feed)
     table = _table("Changes", "change", "acknowledged", "on the stream", "on the feed")
     for kind in KINDS:
         first = f"{acknowledged[kind]:,}" if kind in acknowledged else "-"
         table.add_row(kind, first, f"{on_stream[kind]:,}", f"{on_feed[kind]:,}")
-    table.caption = f"and {told['refused']:,} refused, {told['again']:,} repeated, {told['lapsed']:,} too late"
+    table.caption = f"and {body['refused']:,} refused, {body['again']:,} repeated, {body['lapsed']:,} too late"
     return table
 
 

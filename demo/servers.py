@@ -48,5 +48,5 @@ def _await(process: processes.Process, *, ready_file: Path, log: Path) -> Server
             lines = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
             raise DemoError(f"python -m standalone {how}", log_lines=lines)
         time.sleep(LOOK_SECONDS)
-    told = json.loads(ready_file.read_text())
-    return Server(told["api_url"], told["redis_url"])
+    body = json.loads(ready_file.read_text())
+    return Server(body["api_url"], body["redis_url"])

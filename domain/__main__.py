@@ -52,16 +52,16 @@ def _declare_create_key(commands: "argparse._SubParsersAction[argparse.ArgumentP
     create.add_argument("--expires", type=_moment, help="RFC 3339, as in 2027-01-01T00:00:00Z; never without")
 
 
-def _positive(told: str) -> int:
-    if (number := int(told)) < 1:
-        raise ValueError(told)
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
     return number
 
 
-def _moment(told: str) -> datetime:
-    moment = datetime.fromisoformat(told)
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(told)
+        raise ValueError(text)
     return moment
 
 

@@ -77,7 +77,7 @@ log_ = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a reader of one user's lock is told.
+    """A cached answer about one user's lock.
 
     `lock` has the fields of the public lock, `ttl_seconds` among them, as they were `age_seconds` ago; None is free.
     """
@@ -89,7 +89,7 @@ class Entry:
 
     @property
     def life_seconds(self) -> float:
-        """How long this may still be told; nothing when negative."""
+        """Seconds for which this entry is still valid; none when negative."""
         left = LIFE_SECONDS if self.lock is None else min(LIFE_SECONDS, float(self.lock["ttl_seconds"]))
         return left - self.age_seconds
 

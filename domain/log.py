@@ -82,7 +82,7 @@ class _Writer:
 
 
 class Routine:
-    """A logger for one event that is told of all the time, each with the same fields, all text or numbers.
+    """A logger for one frequent event with fixed fields, all text or numbers.
 
     As JSON it is put together without structlog's chain of processors, which costs more than everything else that is
     done around a request. The line is the same.
@@ -100,11 +100,11 @@ class Routine:
         if not self.short_cut:
             self._logger.info(self._event, **fields)
             return
-        told = {**fields, "event": self._event, **_bound.get()}
+        body = {**fields, "event": self._event, **_bound.get()}
         pairs = ", ".join(
             [
                 f'"{name}": {encode_basestring_ascii(value) if isinstance(value, str) else repr(value)}'
-                for name, value in told.items()
+                for name, value in body.items()
             ]
         )
         now = utc(datetime.now(UTC))  # noqa: TID251  -- of a log line

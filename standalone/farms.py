@@ -36,14 +36,14 @@ class Farm:
         self._postgres: Postgres | None = None
         self._database_url = options.settings.database_url
         self._redis_url = options.settings.redis_url
-        self._has_told = False
+        self._has_announced = False
 
     def start(self) -> None:
         """Return when everything answers. Raises StandaloneError."""
         if living := leftovers.noted(self._pids_file):
             with step("waiting for the end of an earlier run"):
                 leftovers.see_out(living)
-        _ = self._api, self._worker  # a port that cannot be had is told before anything has begun
+        _ = self._api, self._worker  # a port that is taken is reported before anything starts
         self._start_servers()
         with step("migrating the database"):
             self._migrate()
@@ -57,7 +57,7 @@ class Farm:
         Supervisor(list(self._parts.values()), changed=self._tell).watch()
 
     def stop(self) -> None:
-        if self._has_told and self._options.ready_file is not None:
+        if self._has_announced and self._options.ready_file is not None:
             self._options.ready_file.unlink(missing_ok=True)
         for part in reversed(self._parts.values()):
             with step(f"stopping {part.name}"):
@@ -150,15 +150,15 @@ class Farm:
         self._note_pids()
         if self._options.ready_file is None:
             return
-        told = {
+        body = {
             "api_url": self._api.url,
             "database_url": self._database_url,
             "redis_url": self._redis_url,
             "worker_url": self._worker.url,
             "pids": {"standalone": os.getpid(), **self._pids()},
         }
-        self._has_told = True
-        files.write(self._options.ready_file, json.dumps(told, indent=2) + "\n")
+        self._has_announced = True
+        files.write(self._options.ready_file, json.dumps(body, indent=2) + "\n")
 
     def _greet(self) -> None:
         greet(

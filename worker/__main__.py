@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _safe_settings() -> Settings:
-    """Raises ValueError. Keys that will not do are told once, here, and not by every process that dies of them."""
+    """Raises ValueError. Unusable keys are reported once, here, and not by each process that fails on them."""
     settings = Settings()
     log.configure(level=settings.log_level, style=settings.log_format)
     start_checks.require(settings)

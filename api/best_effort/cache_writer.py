@@ -83,11 +83,11 @@ class CacheWriter:
 
 
 def _entry(user: User, *, age_seconds: float) -> Entry:
-    """What readers of this user's lock may be told for the next two seconds."""
-    return Entry(user.id, user.lock_version, None if user.lock is None else _told(user.lock), age_seconds)
+    """The cache entry of this user's lock, valid for two seconds."""
+    return Entry(user.id, user.lock_version, None if user.lock is None else _lock_fields(user.lock), age_seconds)
 
 
-def _told(lock: Lock) -> dict[str, Any]:
+def _lock_fields(lock: Lock) -> dict[str, Any]:
     """The fields of `LockOut` as JSON has them; Pydantic would take as long as for an answer."""
     return {
         "owner": lock.owner,

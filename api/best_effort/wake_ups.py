@@ -47,7 +47,7 @@ class Hints:
         self._home = str(home)
         self._granted = granted
         self._joined = joined
-        self._told_everybody_at = float("-inf")
+        self._last_broadcast_at = float("-inf")
         self._outgoing: queue.Queue[str] = queue.Queue(WAITING_MOST)
         self._closing = threading.Event()
         self.connected = False
@@ -66,8 +66,8 @@ class Hints:
 
     def tell_everybody(self) -> None:
         """Somebody has joined the line: whoever frees a user should run a pass."""
-        if time.monotonic() > self._told_everybody_at + EVERYBODY_SECONDS:
-            self._told_everybody_at = time.monotonic()
+        if time.monotonic() > self._last_broadcast_at + EVERYBODY_SECONDS:
+            self._last_broadcast_at = time.monotonic()
             self._put(EVERYBODY)
 
     def _put(self, channel: str) -> None:

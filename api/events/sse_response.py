@@ -88,7 +88,7 @@ class EventStream(Response):
             writing.cancel()
         if subscription.overrun:
             figures.dropped.inc()
-            log_.warning("event_stream_dropped", told=subscription.told)
+            log_.warning("event_stream_dropped", seq=subscription.queued_seq)
         if writing.done() and not writing.cancelled():
             writing.result()
 

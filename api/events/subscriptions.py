@@ -45,7 +45,7 @@ class Subscription:
         self.ended: asyncio.Future[None] = loop.create_future()
         self.overrun = False
         self.floor = 0
-        self.told = 0  # the last number whose id was queued
+        self.queued_seq = 0  # the last number whose id was queued
         self.put_at = loop.time()
         self._loop = loop
         self._most_bytes = most_bytes
@@ -65,13 +65,13 @@ class Subscription:
         self._queue.append(fresh)
         self.put_at = self._loop.time()
         if fresh.pieces[-1][0] < ALWAYS:
-            self.told = fresh.pieces[-1][0]
+            self.queued_seq = fresh.pieces[-1][0]
         self._woken.set()
 
     def skip_to(self, seq: int) -> None:
         """Leave out everything up to `seq`, as the client has had that otherwise."""
         self.floor = seq
-        self.told = max(self.told, seq)
+        self.queued_seq = max(self.queued_seq, seq)
         kept = [fresh for chunk in self._queue if (fresh := chunk.beyond(seq))]
         self._queue = deque(kept)
         self._bytes = sum(len(chunk.body) for chunk in kept)

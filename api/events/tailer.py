@@ -47,7 +47,7 @@ QUEUE_MOST_BYTES = 1_048_576
 log_ = log.get(__name__)
 
 P = ParamSpec("P")
-Told = list[tuple[Event, bytes]]
+Framed = list[tuple[Event, bytes]]
 
 
 class Tailer:
@@ -97,7 +97,7 @@ class Tailer:
     def join(self, subscription: Subscription, by: Filter, *, after: Cursor) -> Cursor | None:
         """Let it hear of what comes after `after`, which is as far as the feed went a moment ago.
 
-        The place up to which it must read by itself, when others have been told of more; else None.
+        The place up to which it must read by itself, when other listeners are already further; else None.
         """
         subscription.skip_to(after.seq)
         self._joined[subscription] = by
@@ -153,9 +153,9 @@ class Tailer:
             self._hand_over(self._end_all)
             return False
         if page.events:
-            told = [(event, sse_frames.of_event(event)) for event in page.events]
-            self._figures.encoded.inc(len(told))
-            self._hand_over(self._pass_on, after, page.looked, told)
+            body = [(event, sse_frames.of_event(event)) for event in page.events]
+            self._figures.encoded.inc(len(body))
+            self._hand_over(self._pass_on, after, page.looked, body)
         return not page.caught_up
 
     def _hand_over(self, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -175,12 +175,12 @@ class Tailer:
 
     # The loop's part
 
-    def _pass_on(self, after: Cursor, looked: Cursor, told: Told) -> None:
+    def _pass_on(self, after: Cursor, looked: Cursor, framed: Framed) -> None:
         if self._place != after:  # everybody had left meanwhile, and somebody else came
             return
         self._place = looked
         heard: dict[Group, list[Piece]] = defaultdict(list)
-        for event, body in told:
+        for event, body in framed:
             for group in self._groups.concerned(event):
                 heard[group].append((event.cursor.seq, body))
         for group, pieces in heard.items():
@@ -204,7 +204,7 @@ class Tailer:
             progress = Chunk.of([(self._place.seq, sse_frames.of_cursor(self._place))])
             for subscription in self._joined:
                 silent = now - subscription.put_at
-                if silent > PROGRESS_SECONDS and subscription.told < self._place.seq:
+                if silent > PROGRESS_SECONDS and subscription.queued_seq < self._place.seq:
                     subscription.put(progress)
                 elif silent > KEEP_ALIVE_SECONDS:
                     subscription.put(KEEP_ALIVE)

@@ -26,7 +26,7 @@ class Deadlines(Generic[T]):
         del self._ends[each]
 
     def _look(self) -> None:
-        """Whoever is late stays until removed, and is told of again when the next one is late."""
+        """A late call stays until it is removed, and is reported again with the next late one."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for each, end in self._ends.items():

@@ -36,8 +36,8 @@ log_ = log.get(__name__)
 class Dispatcher:
     """Serves the waiting line. `unclaimed` gets the grants whose callers are gone.
 
-    `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is told all grants of a pass. Once
-    `stopping` is set calls wait no longer: they are answered with their places, which they may claim elsewhere.
+    `tell` hints at another home, `hinted` says whether hints arrive, `handed_over` is called with all grants of a pass.
+    Once `stopping` is set calls wait no longer: they are answered with their places, which they may claim elsewhere.
     """
 
     engine: Engine
@@ -96,7 +96,10 @@ class Dispatcher:
         return waiter
 
     def depart(self, key: Key, waiter: Waiter) -> bool:
-        """The call waits no more; whether no other one here waits for its request, so that the line must be told."""
+        """The call stops waiting.
+
+        Returns whether it was the last one here for its request, so that its row must be updated.
+        """
         with self._guard:
             waiter.leaving = True
             return not self._waited_for(key)

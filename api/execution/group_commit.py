@@ -85,8 +85,8 @@ class GroupCommit:
     """Executes requests in batches on `lanes` connections, each batch of one verb and in a transaction of its own.
 
     It belongs to the loop on which it was started. The engine needs one connection more than there are lanes. Where
-    each verb is a single statement it should autocommit. `after_commit` is told the outcomes of each batch, once they
-    are certain; should it fail, that is logged and nothing else.
+    each verb is a single statement it should autocommit. `after_commit` is called with the outcomes of each batch, once
+    they are certain; should it fail, that is logged and nothing else.
     """
 
     engine: Engine

@@ -11,7 +11,8 @@ class Waiter:
     """An open call; its future gets what its request was granted, or None when there is nothing to wait for any more.
 
     `joined` once its request is in line. `leaving` when it has stopped waiting and the line does not know yet: a grant
-    of that moment is still its own. `shared` when its grant was told to another call too, which may have been heard.
+    of that moment is still its own. `shared` when another call was answered with its grant too, and may have received
+    it.
     """
 
     loop: asyncio.AbstractEventLoop

@@ -52,7 +52,7 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 
 
 def answer_to(error: Exception, *, instance: str) -> JSONResponse:
-    """What a caller is told when its call ended in this error."""
+    """The answer to a call that ended in this error."""
     match error:
         case Refusal():
             return _refused(error, instance)
@@ -132,7 +132,8 @@ def _failed(error: Exception, instance: str) -> JSONResponse:
     log_.error("request_failed", path=instance, error=type(error).__name__)
     detail = f"This is a defect of the server: quote request id {request_id} when you report it."
     body = _body(500, "internal", "Internal error", detail, instance)
-    # uvicorn closes the connection of an app that raised: a client that is not told would send its next call into it.
+    # uvicorn closes the connection of an app that raised: without this header a client would send its next call into
+    # it.
     return answer(body, {"Connection": "close"})
 
 

@@ -39,11 +39,11 @@ SCHEMA = Problem.model_json_schema()
 
 def describe(*refusals: type[Refusal]) -> Responses:
     """The `responses` of a route that may refuse so; invalid input, a bad key and a database away may come anywhere."""
-    told = {422: ["Invalid request (`invalid-request`, with `errors`)"]}
-    told |= {status: [text] for status, text in AT_THE_DOOR.items()}
+    body = {422: ["Invalid request (`invalid-request`, with `errors`)"]}
+    body |= {status: [text] for status, text in AT_THE_DOOR.items()}
     for problem in (TABLE[kind] for kind in (*refusals, *EVERYWHERE)):
-        told.setdefault(problem.status, []).append(f"{problem.title} (`{problem.slug}`)")
+        body.setdefault(problem.status, []).append(f"{problem.title} (`{problem.slug}`)")
     return {
         status: {"description": "; ".join(kinds), "content": {MEDIA_TYPE: {"schema": SCHEMA}}}
-        for status, kinds in sorted(told.items())
+        for status, kinds in sorted(body.items())
     }

@@ -9,6 +9,6 @@ BASE = "/api/v1"
 
 def documented(request: Request) -> dict[str, dict[str, Any]]:
     """What the OpenAPI document has at the request's path, with and without the last slash: operations by method."""
-    told: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    body: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
     template = str(getattr(request.scope.get("route"), "path_format", "")).rstrip("/")
-    return next((operations for path, operations in told.items() if path.rstrip("/") == template), {})
+    return next((operations for path, operations in body.items() if path.rstrip("/") == template), {})

@@ -15,7 +15,7 @@ def _nothing(_refusal: Any) -> dict[str, Any]:  # noqa: ANN401  -- any refusal o
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """How one kind of refusal is told; `detail` says what to do, `members` are its extra fields."""
+    """The answer to one kind of refusal; `members` are its extra fields, `retry_after` is in seconds."""
 
     status: int
     slug: str

@@ -1,6 +1,6 @@
-"""How grants are told: the only place where a password is opened, and how lists of outcomes are sorted.
+"""Builds the responses of lock calls; the only place where passwords are decrypted.
 
-A grant whose password does not open is no use to its caller: it is told so, and what it was given is taken back at once
+A grant whose password cannot be decrypted is no use to its caller: the call fails, and its grant is undone at once
 (reason `unclaimed`). Only a lease that it had before is left to it: it may be at work with the password of then.
 """
 

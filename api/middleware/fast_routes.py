@@ -134,11 +134,11 @@ class HotPaths:
             given["request"] = Request(scope, receive)
         try:
             given["caller"] = hot.demand.of(scope.get(PLACE))
-            told = await hot.endpoint(**{name: given[name] for name in hot.takes})
+            shown = await hot.endpoint(**{name: given[name] for name in hot.takes})
         except (Refusal, RequestValidationError) as error:
             await errors.answer_to(error, instance=scope["path"])(scope, receive, send)
             return
-        content = told.__pydantic_serializer__.to_json(told)
+        content = shown.__pydantic_serializer__.to_json(shown)
         headers = [CONTENT_TYPE, (b"content-length", b"%d" % len(content))]
         headers += [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -159,8 +159,8 @@ def _model(endpoint: Callable[..., Any]) -> type[BaseModel] | None:
 def _demand(endpoint: Callable[..., Any]) -> Demand:
     """What the annotation of `caller` demands: a hot route is never without."""
     annotation = typing.get_type_hints(endpoint, include_extras=True).get("caller")
-    for told in typing.get_args(annotation):
-        if isinstance(demand := getattr(told, "dependency", None), Demand):
+    for body in typing.get_args(annotation):
+        if isinstance(demand := getattr(body, "dependency", None), Demand):
             return demand
     raise TypeError(f"{endpoint.__name__} must say by its caller's annotation which scope it needs")
 

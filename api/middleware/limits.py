@@ -28,7 +28,7 @@ class Limits:
 
     `open_most` calls may be open at once, those that wait in line and event streams included, and half of it may be
     streams. `rate` is how often one caller may call this process; None is as often as it likes. Where there are keys
-    (`by_key`) a caller is told by its key, and as long as that is not known to be good by its address too: see `Rate`.
+    (`by_key`) a caller is identified by its key, and until the key is known to be valid by its address too: see `Rate`.
     """
 
     def __init__(

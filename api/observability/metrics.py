@@ -40,8 +40,8 @@ class Metrics:
     def __init__(self, *, figures: Callable[[], Any], waiting: Callable[[], int], counters: str | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._told = self._registry if counters is None else _of_all(counters)
-        self._told.register(_Figures(figures))
+        self._exposed = self._registry if counters is None else _of_all(counters)
+        self._exposed.register(_Figures(figures))
         self._waiting = waiting
         self._lane_waiting = Gauge(
             "botfarm_lane_waiting",
@@ -105,7 +105,7 @@ class Metrics:
     def render(self) -> bytes:
         """All there is to tell, in the Prometheus text format."""
         self.refresh()
-        return generate_latest(self._told)
+        return generate_latest(self._exposed)
 
 
 class _Figures(Collector):

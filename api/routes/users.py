@@ -163,20 +163,20 @@ async def history(
 ) -> list[dict[str, Any]]:
     if query.at is not None:
         holding = await services.database.run(histories.holding, user_id=user_id, at=query.at, projects=caller.projects)
-        return [] if holding is None else [_told(holding)]
+        return [] if holding is None else [_shown(holding)]
     found = await services.database.run(
         feed.history, user_id=user_id, limit=query.limit, after=query.after, projects=caller.projects
     )
     if len(found) == query.limit:
         response.headers["Link"] = pagination.link(request, after=found[-1].cursor)
-    return [_told(event) for event in found]
+    return [_shown(event) for event in found]
 
 
 def _new(body: UserIn) -> users.NewUser:
     return users.NewUser(**{name: getattr(body, name) for name in UserIn.model_fields})
 
 
-def _told(event: Event) -> dict[str, Any]:
+def _shown(event: Event) -> dict[str, Any]:
     """A history also says who did it: the principal, as an extension attribute."""
     who = {} if event.principal is None else {"principal": event.principal}
     return feed.cloudevent(event) | who

@@ -1,4 +1,4 @@
-"""What callers send and are told about API keys, and about themselves."""
+"""API keys and the caller itself: what is sent and what is answered."""
 
 from collections.abc import Sequence
 from typing import Annotated, Self

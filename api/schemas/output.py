@@ -1,4 +1,4 @@
-"""What callers are told, as Pydantic models: the other source of the OpenAPI document."""
+"""What all answers share."""
 
 from collections.abc import Callable, Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""What callers send and are told about webhooks."""
+"""Webhooks: what is sent and what is answered."""
 
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -135,6 +135,6 @@ def host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def fields_of(told: Webhook | Delivery) -> dict[str, Any]:
-    fields = {name: getattr(told, name) for name in type(told).__slots__}
-    return {**fields, "cursor": str(told.cursor)}
+def fields_of(shown: Webhook | Delivery) -> dict[str, Any]:
+    fields = {name: getattr(shown, name) for name in type(shown).__slots__}
+    return {**fields, "cursor": str(shown.cursor)}

@@ -69,7 +69,7 @@ def allow_many_connections() -> None:
 
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
-    """Serve until told to stop; the exit code. Sockets of one's own keep it from listening by itself."""
+    """Serve until a signal; returns the exit code. With `sockets` it does not listen itself."""
     allow_many_connections()
     gc_tuning.settle()
     # uvicorn raises the signal again when it has stopped: then this ends the process as a success.

@@ -51,7 +51,7 @@ def user_ids(engine: Engine, *, most: int, env: str = STAGE) -> list[UUID]:
 
 
 def fill(engine: Engine, *, count: int, locked_percent: int, env: str = STAGE) -> None:
-    """That many users in that environment, so many of a hundred locked for a day, and the planner told.
+    """That many users in that environment, so many of a hundred locked for a day, then ANALYZE.
 
     Logins are `bot-` and a number; those of another environment than the usual begin with its name instead.
     """

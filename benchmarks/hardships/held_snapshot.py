@@ -37,8 +37,8 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
         with reader.connect().execution_options(isolation_level="REPEATABLE READ") as conn:
             conn.execute(text("SELECT count(*) FROM users"))
             rates = [measure(engine, pools, seconds=seconds / 3) for _ in range(3)]
-            told = health.database(engine)()["postgres"]
-        require(told, [before, *rates])
+            body = health.database(engine)()["postgres"]
+        require(body, [before, *rates])
         for third, rate in enumerate(rates, 1):
             command.say(f"snapshot open, third {third}: {rate}")
         last = rates[-1]
@@ -48,16 +48,16 @@ def run(engine: Engine, redis_url: str, *, seconds: float) -> None:
             f"published {last.published / last.sequenced:.2f} of what was numbered, "
             f"{pending(engine)} changes wait for a number"
         )
-        command.say(f"health: {told}")
+        command.say(f"health: {body}")
         after = measure(engine, pools, seconds=seconds / 6)
         command.say(f"snapshot closed: {after}, pools {after.cycles / before.cycles:.2f} of before")
     reader.dispose()
 
 
-def require(told: Mapping[str, Any], rates: Sequence[Rates]) -> None:
+def require(health: Mapping[str, Any], rates: Sequence[Rates]) -> None:
     """Raises Unmeasured when health does not say whose the old transaction is, or when something stands still."""
-    if NAME not in str(told.get("oldest_transaction")):
-        raise Unmeasured(f"health does not name the old transaction: {told}")
+    if NAME not in str(health.get("oldest_transaction")):
+        raise Unmeasured(f"health does not name the old transaction: {health}")
     for rate in rates:
         if not min(rate.cycles, rate.sequenced, rate.published):
             raise Unmeasured(f"something stands still: {rate}")

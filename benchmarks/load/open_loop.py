@@ -60,10 +60,10 @@ def drive(
     )
     if done.returncode != 0:
         raise Unmeasured(f"the open-loop clients failed: {' '.join(done.stderr.split())[-300:]}")
-    told = json.loads(done.stdout)
-    if told["refused"]:
-        raise Unmeasured(f"{url} refused {told['refused']} of {told['answers']} calls that should all have succeeded")
-    return Drive(told["answers"], told["seconds"], told["p50_ms"], told["p99_ms"])
+    body = json.loads(done.stdout)
+    if body["refused"]:
+        raise Unmeasured(f"{url} refused {body['refused']} of {body['answers']} calls that should all have succeeded")
+    return Drive(body["answers"], body["seconds"], body["p50_ms"], body["p99_ms"])
 
 
 async def load(options: argparse.Namespace) -> Findings:
@@ -102,14 +102,14 @@ def main() -> None:
     options = parser.parse_args()
     findings = uvloop.run(load(options))
     cuts = statistics.quantiles(findings.latencies, n=100)
-    told = {
+    body = {
         "answers": len(findings.latencies),
         "seconds": options.seconds,
         "p50_ms": cuts[49],
         "p99_ms": cuts[98],
         "refused": findings.refused,
     }
-    print(json.dumps(told))  # noqa: T201
+    print(json.dumps(body))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ def _false(tally: Tally, steps: list[tuple[float, int]], *, users: int) -> int:
 
 def _uncounted(urls: list[str]) -> float:
     """How many refusals no count had confirmed, so far."""
-    told = [httpx.get(f"{url}/metrics").text for url in urls]
-    return sum(float(found) for text in told for found in UNCOUNTED.findall(text))
+    body = [httpx.get(f"{url}/metrics").text for url in urls]
+    return sum(float(found) for text in body for found in UNCOUNTED.findall(text))
 
 
 def main() -> None:

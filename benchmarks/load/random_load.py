@@ -91,14 +91,14 @@ def storm(
     return found
 
 
-def parse(told: str) -> Storm:
+def parse(output: str) -> Storm:
     """The figures out of what wrk said. Raises Unmeasured for what must not have been."""
-    lines = [line.removeprefix("STORM ").split("\t", 1) for line in told.splitlines() if line.startswith("STORM ")]
+    lines = [line.removeprefix("STORM ").split("\t", 1) for line in output.splitlines() if line.startswith("STORM ")]
     figures = dict(lines)
     counts = {name.removeprefix("count "): int(value) for name, value in lines if name.startswith("count ")}
     bad = {name: counts[name] for name in ("wrong", "double", "old token") if counts.get(name)}
     if bad or float(figures.get("broken", 1)) or not counts:
-        raise Unmeasured(f"{bad or 'calls without an answer'}: {figures.get('wrong', told[-500:])}")
+        raise Unmeasured(f"{bad or 'calls without an answer'}: {figures.get('wrong', output[-500:])}")
     return Storm(float(figures["seconds"]), float(figures["p50_ms"]), float(figures["p99_ms"]), counts)
 
 

@@ -88,17 +88,17 @@ def run(
 def _told(done: "subprocess.CompletedProcess[str]") -> dict[str, float]:
     for line in done.stdout.splitlines():
         if line.startswith(TOLD):
-            told: dict[str, float] = json.loads(line.removeprefix(TOLD))
-            return told
+            body: dict[str, float] = json.loads(line.removeprefix(TOLD))
+            return body
     raise Unmeasured(f"wrk failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
 
 
-def _judged(told: Mapping[str, float], *, url: str) -> Drive:
-    if told["refused"] or told["broken"]:
+def _judged(summary: Mapping[str, float], *, url: str) -> Drive:
+    if summary["refused"] or summary["broken"]:
         raise Unmeasured(
-            f"{url} refused {told['refused']:.0f} and did not answer {told['broken']:.0f} "
-            f"of {told['answers']:.0f} calls that should all have succeeded"
+            f"{url} refused {summary['refused']:.0f} and did not answer {summary['broken']:.0f} "
+            f"of {summary['answers']:.0f} calls that should all have succeeded"
         )
-    if not told["answers"]:
-        raise Unmeasured(f"{url} answered nothing in {told['seconds']:.0f} s")
-    return Drive(int(told["answers"]), told["seconds"], told["p50_ms"], told["p99_ms"])
+    if not summary["answers"]:
+        raise Unmeasured(f"{url} answered nothing in {summary['seconds']:.0f} s")
+    return Drive(int(summary["answers"]), summary["seconds"], summary["p50_ms"], summary["p99_ms"])

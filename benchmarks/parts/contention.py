@@ -3,7 +3,7 @@
 The hot user is fought over by 256 clients of one observer, who sees every answer: a grant while another holds the user
 fails the part, and so do the events if they tell of two grants without an end between them. Pools: each client takes
 any user of a pool and gives it back. There are always more free users than clients, so a call that finds nobody free is
-a false refusal: it counts for nothing, its share is told, and more than one of a hundred fail the part.
+a false refusal: it counts for nothing, its share is printed, and more than one of a hundred fail the part.
 """
 
 import itertools
@@ -31,7 +31,7 @@ HISTORY = text("""
 SELECT type FROM (
     SELECT lock_version, type FROM events WHERE user_id = :user_id
     UNION ALL SELECT lock_version, type FROM outbox WHERE user_id = :user_id
-) told WHERE type LIKE 'botfarm.lock.%' ORDER BY lock_version
+) changes WHERE type LIKE 'botfarm.lock.%' ORDER BY lock_version
 """)
 
 

@@ -61,8 +61,8 @@ class Etcd(Server):
             answer = connection.getresponse()
             if answer.status != http.client.OK:
                 raise http.client.HTTPException(answer.status)
-            told: dict[str, dict[str, str]] = json.loads(answer.read())
-            return told
+            shown: dict[str, dict[str, str]] = json.loads(answer.read())
+            return shown
 
 
 def program() -> Path:

@@ -26,7 +26,7 @@ USER_ID = "('00000000-0000-4000-8000-' || lpad(to_hex(:user::bigint), 12, '0')):
 NUMBER_USERS = text(f"""
 UPDATE users SET id = {USER_ID.replace(":user::bigint", "substr(login, 5)::bigint")}
 """)  # noqa: S608  -- composed of constants
-TOLD = {
+REPORTED = {
     "transactions": re.compile(r"^number of transactions actually processed: (\d+)", re.MULTILINE),
     "failed": re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE),
     "rate": re.compile(r"^tps = ([\d.]+)", re.MULTILINE),
@@ -106,10 +106,10 @@ def _environment(url: URL) -> dict[str, str]:
     return {"PGPASSWORD": str(url.password or ""), "LC_ALL": "C"}
 
 
-def _drive(told: str, *, logs: Path) -> Drive:
-    found = {name: float(match[1]) for name, expression in TOLD.items() if (match := expression.search(told))}
+def _drive(output: str, *, logs: Path) -> Drive:
+    found = {name: float(match[1]) for name, expression in REPORTED.items() if (match := expression.search(output))}
     if found.get("failed") or not found.get("transactions"):
-        raise Unmeasured(f"pgbench's transactions failed: {' '.join(told.split())[-300:]}")
+        raise Unmeasured(f"pgbench's transactions failed: {' '.join(output.split())[-300:]}")
     times = [
         int(line.split()[COLUMN_OF_MICROSECONDS]) / 1e3
         for log in logs.glob("transactions*")

@@ -145,8 +145,8 @@ def _variant(figure: Figure, found: Sequence[Figure]) -> int:
 
 
 def _label(figure: Figure) -> str:
-    told = (figure.measure, figure.setting, figure.peer)
-    return ", ".join(told[:2] if figure.peer == "botfarm" else told)
+    body = (figure.measure, figure.setting, figure.peer)
+    return ", ".join(body[:2] if figure.peer == "botfarm" else body)
 
 
 def _clients(figure: Figure) -> int:

@@ -72,12 +72,12 @@ def _list(figures: Sequence[Figure]) -> Iterator[Sequence[str]]:
 def _value(figure: Figure, *, unit: bool = True) -> str:
     kind, median = figure["unit"], figure["median"]
     if kind == "B" and median < FEW_BYTES:
-        told = "B"
+        body = "B"
     else:
-        told, median = unit_shown(kind), scaled(median, unit=kind)
+        body, median = unit_shown(kind), scaled(median, unit=kind)
     words = [number(median)]
-    if unit and told:
-        words.append(UNITS.get(told, told))
+    if unit and body:
+        words.append(UNITS.get(body, body))
     return f"{' '.join(words)} ({figure['spread']:.0%})".replace("%", " %")
 
 

@@ -105,16 +105,16 @@ def _sync_ms(folder: Path) -> float:
 def _postgres(url: str) -> str:
     engine = engines.engine(url)
     with contextlib.closing(engine.connect()) as conn:
-        told = str(conn.execute(text("SHOW server_version")).scalar_one())
+        body = str(conn.execute(text("SHOW server_version")).scalar_one())
     engine.dispose()
-    return told
+    return body
 
 
 def _redis(url: str) -> str:
     if not servers.answers(url):
         return "none answers"
     with contextlib.closing(redis.Redis.from_url(url)) as client:
-        told = client.info("server")
-    assert isinstance(told, dict)
-    own = told.get("valkey_version")
-    return f"Valkey {own}" if own else f"Redis {told['redis_version']}"
+        body = client.info("server")
+    assert isinstance(body, dict)
+    own = body.get("valkey_version")
+    return f"Valkey {own}" if own else f"Redis {body['redis_version']}"

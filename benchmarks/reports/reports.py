@@ -77,12 +77,12 @@ def show(run: Run, *, console: Console | None = None) -> None:
 
 def notes(run: Run) -> list[str]:
     """What a reader of the figures must know."""
-    told = [f"The part {name} failed: {reason}" for name, reason in run.failures.items()]
+    body = [f"The part {name} failed: {reason}" for name, reason in run.failures.items()]
     if run.without:
-        told.append(f"Left out: {', '.join(run.without)}.")
+        body.append(f"Left out: {', '.join(run.without)}.")
     if run.quick:
-        told.append("A quick run: it shows that everything works, its figures mean nothing.")
-    return told
+        body.append("A quick run: it shows that everything works, its figures mean nothing.")
+    return body
 
 
 def write(run: Run, *, folder: Path) -> list[Path]:

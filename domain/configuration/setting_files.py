@@ -44,14 +44,14 @@ class FilesSource(PydanticBaseSettingsSource):
         places = self._places(variable)
         if not places:
             return None
-        told = [*([variable] if self._given.get(variable.lower()) else []), *places]
-        if len(told) > 1:
-            raise ValueError(f"{' and '.join(told)} are both given: leave out one of them")
+        body = [*([variable] if self._given.get(variable.lower()) else []), *places]
+        if len(body) > 1:
+            raise ValueError(f"{' and '.join(body)} are both given: leave out one of them")
         (path,) = places.values()
         try:
             return path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{told[0]} cannot be read: {error}") from None
+            raise ValueError(f"{body[0]} cannot be read: {error}") from None
 
     def _places(self, variable: str) -> dict[str, Path]:
         """The files that hold this setting, by what to call each."""

@@ -1,4 +1,4 @@
-"""Who held a user at a moment, told by its events: as far back as they are kept."""
+"""Who held a user at a moment, found in its events as far back as they are kept."""
 
 from collections.abc import Collection
 from datetime import datetime

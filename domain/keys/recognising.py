@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 
 USE_NOTED_SECONDS = 60
 
-# A key and the one it replaced are rows of one index each. The time left is told by the database's clock, as a number:
-# no other clock is asked what time it is.
+# A key and the one it replaced are rows of one index each. The time left is computed by the database's clock, as a
+# number: no other clock is asked what time it is.
 RECOGNISE = text("""
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now), found AS MATERIALIZED (
     SELECT k.*, k.hash AS matched, k.expires_at AS until FROM api_keys k WHERE k.hash = :digest

@@ -28,7 +28,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is told of: never the key itself, nor its hash."""
+    """A key as it is shown: never its secret nor its hash."""
 
     id: UUID
     name: str
@@ -93,7 +93,7 @@ def revoke(conn: Connection, *, key_id: UUID, projects: Collection[UUID] | None 
 def rotate(
     conn: Connection, *, key_id: UUID, overlap: timedelta, projects: Collection[UUID] | None = None
 ) -> tuple[Key, str]:
-    """The key with a new secret, told this once; for the overlap the one before is good too.
+    """The key with a new secret, shown only here; during the overlap the previous one is valid too.
 
     Of two rotations within an overlap the first key is good no more. Raises KeyNotFound, also for a revoked key.
     """

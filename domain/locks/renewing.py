@@ -82,7 +82,7 @@ judged AS MATERIALIZED (
 def renew(conn: Connection, requests: Sequence[Renew]) -> list[Renewal | Refusal]:
     """Set the expiry of each lease that is in force; one outcome a request, in order.
 
-    Of several renewals of one lease in a batch the last one counts, and all are told the expiry it set.
+    Of several renewals of one lease in a batch the last one counts, and all are answered with the expiry it set.
 
     Refusals: UserNotFound; LeaseLost with when and why; LifetimeExceeded.
     """

@@ -50,18 +50,18 @@ def ready(fileno: int, *, reading: bool, seconds: float | None) -> bool:
 
 async def _ready(fileno: int, *, reading: bool, seconds: float | None) -> bool:
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[bool] = loop.create_future()
-    timer = None if seconds is None else loop.call_later(seconds, _tell, told, False)  # noqa: FBT003
+    body: asyncio.Future[bool] = loop.create_future()
+    timer = None if seconds is None else loop.call_later(seconds, _tell, body, False)  # noqa: FBT003
     add, remove = (loop.add_reader, loop.remove_reader) if reading else (loop.add_writer, loop.remove_writer)
-    add(fileno, _tell, told, True)  # noqa: FBT003
+    add(fileno, _tell, body, True)  # noqa: FBT003
     try:
-        return await told
+        return await body
     finally:
         remove(fileno)
         if timer is not None:
             timer.cancel()
 
 
-def _tell(told: asyncio.Future[bool], ready: bool) -> None:  # noqa: FBT001
-    if not told.done():
-        told.set_result(ready)
+def _tell(answer: asyncio.Future[bool], ready: bool) -> None:  # noqa: FBT001
+    if not answer.done():
+        answer.set_result(ready)

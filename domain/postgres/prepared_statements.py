@@ -11,8 +11,9 @@ Postgres itself chooses between the plan it has and a new one for these paramete
 guess. After five small batches it plans each one anew, for as long as the connection lives: three times the work for a
 lock change. An engine whose statements have one good plan forbids that (`generic`).
 
-Behind a pooler in transaction mode a connection may find itself on a server that was told nothing. The statement then
-fails with a code that `db.unavailable` counts among those worth another try, and the engine prepares nothing any more.
+Behind a pooler in transaction mode a connection may find itself on a server process that has not prepared it. The
+statement then fails with a code that `db.unavailable` counts among those worth another try, and the engine prepares
+nothing any more.
 """
 
 import hashlib

@@ -20,7 +20,7 @@ Row = Any  # a named tuple of the statement's columns
 def rows(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
     """The rows of a statement in psycopg2's own notation (`%(name)s`).
 
-    Raises what SQLAlchemy would raise. Its events are not told; where the engine prepares, this is prepared as well.
+    Raises what SQLAlchemy would raise. Its events do not fire. Where the engine prepares, this is prepared as well.
     """
     if not conn.in_transaction():
         conn.begin()  # as any execution of SQLAlchemy's would: or it would have nothing to commit
@@ -50,7 +50,7 @@ def _as_sqlalchemy(conn: Connection, driver: Any, statement: str, error: Any) ->
     if lost:
         conn.invalidate(error)
         conn.engine.dispose()
-    told: BaseException = DBAPIError.instance(
+    body: BaseException = DBAPIError.instance(
         statement, None, error, psycopg2.Error, hide_parameters=True, connection_invalidated=lost, dialect=conn.dialect
     )
-    return told
+    return body

@@ -48,7 +48,10 @@ class Child:
         return popen.pid if popen is not None and popen.poll() is None else None
 
     def tend(self, *, died: Callable[[int], None]) -> bool:
-        """Start it if it should run and does not; whether that was done. `died` is told the pid of one that ended."""
+        """Start it if it should run and does not; whether that was done.
+
+        `died` is called with the pid of one that ended.
+        """
         if self.pid is not None:
             return False
         if self._popen is not None:

@@ -31,7 +31,7 @@ class Gift:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A request that was granted, and the process whose call it is to be told to."""
+    """A request that was granted, and the process whose call gets the answer."""
 
     key: Key
     home: UUID | None

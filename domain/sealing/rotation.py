@@ -36,7 +36,7 @@ UPDATE {table} t SET {column} = s.anew FROM seen s WHERE t.id = s.id RETURNING t
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A row as a pass meets it; `key_id` is None where nothing is sealed, empty where it cannot be told."""
+    """A row as a pass meets it; `key_id` is None where nothing is sealed, empty where it is unknown."""
 
     id: UUID
     key_id: str | None

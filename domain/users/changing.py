@@ -100,5 +100,5 @@ def _locked(conn: Connection, *, user_id: UUID, projects: Collection[UUID] | Non
 
 
 def _note(conn: Connection, kind: str, *, user_id: UUID, principal: str, traceparent: str | None) -> None:
-    told_of = {"type": kind, "user_id": user_id, "principal": principal, "traceparent": traceparent}
-    conn.execute(NOTE, told_of)
+    values = {"type": kind, "user_id": user_id, "principal": principal, "traceparent": traceparent}
+    conn.execute(NOTE, values)

@@ -81,8 +81,8 @@ def create_many(
     """
     rows = [_row(user, ring=ring) for user in new]
     parameters = _parameters([row for row in rows if not isinstance(row, Refusal)])
-    told = {"principal": principal, "traceparent": traceparent}
-    made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters | told)}
+    body = {"principal": principal, "traceparent": traceparent}
+    made = {row.id: snapshots.of_row(row) for row in conn.execute(CREATE, parameters | body)}
     conn.execute(text(reservations.HOPE))
     return [row if isinstance(row, Refusal) else made.get(row["id"], LoginTaken(row["login"])) for row in rows]
 

@@ -19,7 +19,8 @@ SKIP_AT_LEAST = 500  # moving a cursor is a write: over fewer events than that, 
 FREE = "(w.claimed_until IS NULL OR w.claimed_until < (SELECT clock_timestamp()))"
 
 # A webhook is wanted when a delivery was asked for again, or when it is active, its time has come, and there is an
-# event for it; the events are looked at so far and no further. What retention has overtaken is wanted too: to be told.
+# event for it; the events are looked at so far and no further. A webhook that retention has overtaken is included too,
+# to be disabled.
 DUE = text(f"""
 WITH tip AS MATERIALIZED (
     SELECT last_seq FROM relay_state

@@ -35,7 +35,7 @@ class NewWebhook:
 
 
 def create(conn: Connection, *, new: NewWebhook, ring: KeyRing, most: int | None = None) -> tuple[Webhook, str]:
-    """The webhook and its secret, which is told this once; `most` is how many there may be, None for any number.
+    """The webhook and its secret, shown only here. `most` is the limit of webhooks, None for no limit.
 
     Raises TooManyWebhooks, SealingUnconfigured, and for the cursor CursorMalformed, CursorTooOld and CursorUnknown.
     """
@@ -122,7 +122,7 @@ def resume(
 def rotate_secret(
     conn: Connection, *, webhook_id: UUID, ring: KeyRing, overlap: timedelta, projects: Collection[UUID] | None = None
 ) -> tuple[Webhook, str]:
-    """The webhook and its new secret, told this once; for the overlap the one before signs too.
+    """The webhook and its new secret, shown only here; during the overlap the previous one signs too.
 
     Raises WebhookNotFound, SealingUnconfigured.
     """

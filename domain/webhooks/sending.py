@@ -176,7 +176,7 @@ def repeated(conn: Connection, run: Run, *, delivery_id: int, outcome: Outcome) 
     conn.execute(
         update(webhook_deliveries)
         .where(columns.id == delivery_id)
-        .values({name: value for name, value in _told(outcome).items() if name != "requested_at"})
+        .values({name: value for name, value in _fields_of(outcome).items() if name != "requested_at"})
     )
     until = func.clock_timestamp() + timedelta(seconds=TOKEN_SECONDS)
     _set(conn, run, {"claimed_until": until})
@@ -234,11 +234,11 @@ def _noted(event: Event, failures: int, outcome: Outcome) -> dict[str, Any]:
         "seq": event.cursor.seq,
         "kind": "retry" if failures else "first",
         "attempt": failures + 1,
-        **_told(outcome),
+        **_fields_of(outcome),
     }
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _fields_of(outcome: Outcome) -> dict[str, Any]:
     return {
         "requested_at": outcome.requested_at,
         "status": outcome.status,

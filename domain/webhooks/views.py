@@ -1,4 +1,4 @@
-"""Webhooks and deliveries as they are told: never with a secret."""
+"""Webhooks and deliveries as they are shown: never with a secret."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

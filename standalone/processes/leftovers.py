@@ -38,7 +38,7 @@ def noted(file: Path) -> list[psutil.Process]:
 
 
 def see_out(living: Sequence[psutil.Process]) -> None:
-    """Wait for their end: they were told when their run died. Who cannot end is killed."""
+    """Wait for them to end, since they were signalled when their run died. Those that do not end are killed."""
     if not processes.passes(lambda: all(map(processes.gone, living)), seconds=END_SECONDS):
         for process in living:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -51,14 +51,14 @@ def test_a_quick_run_measures_every_peer_there_is_and_says_which_there_is_not(tm
     done = bench("--quick", "--parts", "changes", "--output", str(tmp_path), *left_out)
 
     assert done.returncode == 0, done.stderr + done.stdout
-    told = json.loads((tmp_path / "figures.json").read_text())
-    rates = {f["peer"]: f["median"] for f in told["figures"] if (f["measure"], f["setting"]) == RATE}
+    body = json.loads((tmp_path / "figures.json").read_text())
+    rates = {f["peer"]: f["median"] for f in body["figures"] if (f["measure"], f["setting"]) == RATE}
     assert rates.keys() == {"botfarm", "plain", "pgbench", "etcd"} - set(without)
     assert min(rates.values()) > 0
-    verdicts = {bar["bar"]: bar["verdict"] for bar in told["bars"]}
+    verdicts = {bar["bar"]: bar["verdict"] for bar in body["bars"]}
     assert verdicts["botfarm / plain, 32 clients"] in {"reached", "missed"}
     assert verdicts["botfarm / plain, 128 clients"] == "not measured"
-    assert told["run"]["without"] == sorted(without)
+    assert body["run"]["without"] == sorted(without)
     assert "A quick run" in done.stdout
     assert {file.name for file in tmp_path.iterdir()} == {
         *("figures.json", "changes-throughput.svg", "changes-latency.svg")

@@ -154,10 +154,10 @@ def test_a_part_that_fails_makes_the_run_fail_but_keeps_what_was_found(setup: Se
 def test_a_redis_that_does_not_answer_is_told_of_and_fails_nothing(setup: Setup) -> None:
     gone = dataclasses.replace(setup, redis_url=f"redis://127.0.0.1:{ports.free()}/0")
 
-    told = [command.measured([], each, command.Progress([])).versions["Redis protocol"] for each in (setup, gone)]
+    body = [command.measured([], each, command.Progress([])).versions["Redis protocol"] for each in (setup, gone)]
 
-    assert told[0].startswith(("Valkey ", "Redis "))
-    assert told[1] == "none answers"
+    assert body[0].startswith(("Valkey ", "Redis "))
+    assert body[1] == "none answers"
 
 
 def module(name: str, measure: Callable[[Setup], Iterator[Sample]]) -> ModuleType:

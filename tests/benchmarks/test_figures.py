@@ -41,9 +41,9 @@ def test_samples_of_different_peers_and_settings_are_never_thrown_together() -> 
 
 
 def test_figures_are_told_measure_by_measure_with_the_peers_of_a_setting_together() -> None:
-    told = ((measure, setting, peer) for peer in "ab" for setting in ("1", "2") for measure in ("heap", "indexes"))
+    body = ((measure, setting, peer) for peer in "ab" for setting in ("1", "2") for measure in ("heap", "indexes"))
 
-    table = Table(Sample("growth", measure, setting, peer, "B", 1) for measure, setting, peer in told)
+    table = Table(Sample("growth", measure, setting, peer, "B", 1) for measure, setting, peer in body)
 
     assert [(figure.measure, figure.setting, figure.peer) for figure in ordered(table)] == [
         *(("heap", "1", "a"), ("heap", "1", "b"), ("heap", "2", "a"), ("heap", "2", "b")),

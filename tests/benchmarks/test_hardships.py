@@ -80,13 +80,13 @@ def test_a_snapshot_held_open_is_named_while_everything_goes_on(
     with new_database(setup.database_url, pool_size=4) as engine:
         held_snapshot.run(engine, setup.redis_url, seconds=6)
 
-    told = printed.readouterr().out
-    assert f"application {held_snapshot.NAME}" in told
-    assert "of before" in told
+    body = printed.readouterr().out
+    assert f"application {held_snapshot.NAME}" in body
+    assert "of before" in body
 
 
 @pytest.mark.parametrize(
-    ("told", "rate", "wrong"),
+    ("health", "rate", "wrong"),
     [
         ({"oldest_transaction_seconds": 60.0}, Rates(1, 1, 1), "does not name"),
         ({"oldest_transaction": "pid 1, application nightly-report"}, Rates(1, 1, 0), "stands still"),
@@ -94,10 +94,10 @@ def test_a_snapshot_held_open_is_named_while_everything_goes_on(
     ],
 )
 def test_an_old_transaction_that_nobody_names_or_that_stops_something_is_found_out(
-    told: dict[str, Any], rate: Rates, wrong: str
+    health: dict[str, Any], rate: Rates, wrong: str
 ) -> None:
     with pytest.raises(Unmeasured, match=wrong):
-        held_snapshot.require(told, [Rates(1, 1, 1), rate])
+        held_snapshot.require(health, [Rates(1, 1, 1), rate])
 
 
 @pytest.fixture

@@ -37,11 +37,11 @@ def test_pool_acquires_are_timed_as_their_bars_need_and_leave_nothing_taken(setu
 
 
 def test_the_plan_of_a_pool_acquire_is_shown_and_reads_users_by_their_index(setup: Setup, scarce: Engine) -> None:
-    told: list[str] = []
+    body: list[str] = []
 
-    plans.explaining(replace(setup, say=told.append), scarce, count=10)
+    plans.explaining(replace(setup, say=body.append), scarce, count=10)
 
-    plan, verdict = told
+    plan, verdict = body
     assert re.search(r"Index Scan using users_available_at on users u .*actual .*rows=10", plan)
     assert verdict == "it reads users in the order of the partial index users_available_at, and in no other way"
 
@@ -56,15 +56,15 @@ def test_a_domain_that_asks_for_another_order_is_found_out(
 
 
 def test_a_farm_without_the_index_is_found_out_when_its_plan_has_been_shown(setup: Setup, scarce: Engine) -> None:
-    told: list[str] = []
+    body: list[str] = []
     with scarce.begin() as conn:
         definition = conn.execute(text("SELECT pg_get_indexdef('users_available_at'::regclass)")).scalar_one()
         conn.execute(text("DROP INDEX users_available_at"))
 
     with pytest.raises(Unmeasured, match="does not read users in the order of the index users_available_at"):
-        plans.explaining(replace(setup, say=told.append), scarce, count=1)
+        plans.explaining(replace(setup, say=body.append), scarce, count=1)
 
-    assert re.search(r"Scan .*on users u ", told[0])
+    assert re.search(r"Scan .*on users u ", body[0])
     with scarce.begin() as conn:
         conn.execute(text(definition))
 

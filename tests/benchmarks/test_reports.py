@@ -56,16 +56,16 @@ def test_what_failed_or_was_left_out_is_said() -> None:
 def test_the_json_holds_each_round_and_what_is_needed_to_understand_it(tmp_path: Path) -> None:
     file, *_ = reports.write(a_run(), folder=tmp_path / "new")
 
-    told = json.loads(file.read_text())
+    body = json.loads(file.read_text())
 
-    (figure,) = (f for f in told["figures"] if (f["setting"], f["peer"], f["unit"]) == ("32 clients", "plain", "1/s"))
+    (figure,) = (f for f in body["figures"] if (f["setting"], f["peer"], f["unit"]) == ("32 clients", "plain", "1/s"))
     assert figure["rounds"] == [1_000, 1_010, 1_020]
     assert figure["median"] == 1_010
-    verdicts = {bar["bar"]: (bar["verdict"], bar["missing"]) for bar in told["bars"]}
+    verdicts = {bar["bar"]: (bar["verdict"], bar["missing"]) for bar in body["bars"]}
     assert verdicts["botfarm / plain, 128 clients"] == ("reached", [])
     assert verdicts["botfarm / etcd, 32 clients"] == ("not measured", ["changes: lock changes, 32 clients, etcd"])
-    assert told["run"]["without"] == ["etcd"]
-    assert {"when", "commit", "machine", "versions"} <= told.keys()
+    assert body["run"]["without"] == ["etcd"]
+    assert {"when", "commit", "machine", "versions"} <= body.keys()
 
 
 @drawing

@@ -30,7 +30,7 @@ def test_a_service_that_grants_to_everybody_is_caught() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("output", "reason"),
     [
         (TOLD + "STORM count wrong\t1\nSTORM wrong\t503 overloaded\n", "503 overloaded"),
         (TOLD.replace("broken\t0", "broken\t2"), "without an answer"),
@@ -38,9 +38,9 @@ def test_a_service_that_grants_to_everybody_is_caught() -> None:
         ("unable to connect to 127.0.0.1:1 Connection refused", "Connection refused"),
     ],
 )
-def test_a_storm_with_any_wrong_answer_is_no_measurement(told: str, reason: str) -> None:
+def test_a_storm_with_any_wrong_answer_is_no_measurement(output: str, reason: str) -> None:
     with pytest.raises(Unmeasured, match=reason):
-        parse(told)
+        parse(output)
 
 
 def test_a_storm_is_told_in_rates() -> None:

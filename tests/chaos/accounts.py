@@ -61,5 +61,5 @@ def is_ours(entry_id: str, fields: Mapping[str, str]) -> Entry | None:
 
 
 def entry_of(cursor: str, body: str) -> Entry:
-    told = json.loads(body)
-    return Entry(cursor, told["id"], told["partitionkey"], told["lockversion"], body)
+    answer = json.loads(body)
+    return Entry(cursor, answer["id"], answer["partitionkey"], answer["lockversion"], body)

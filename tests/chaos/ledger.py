@@ -66,11 +66,11 @@ def audit(
 
 def _count(findings: Findings, committed: Sequence[Change], entries: Sequence[Entry]) -> None:
     """Every committed change once, and nothing else."""
-    told = Counter(entry.event_id for entry in entries)
+    body = Counter(entry.event_id for entry in entries)
     known = {change.event_id for change in committed}
-    findings.lost += [change.event_id for change in committed if not told[change.event_id]]
-    findings.twice += [event_id for event_id, count in told.items() if count > 1]
-    findings.invented += [event_id for event_id in told if event_id not in known]
+    findings.lost += [change.event_id for change in committed if not body[change.event_id]]
+    findings.twice += [event_id for event_id, count in body.items() if count > 1]
+    findings.invented += [event_id for event_id in body if event_id not in known]
 
 
 def _order(findings: Findings, entries: Sequence[Entry], versions: Mapping[str, int]) -> None:

@@ -42,8 +42,8 @@ class NaiveRelay:
 
     def _add(self, rows: Iterable[Row[Any]]) -> None:
         for row in rows:
-            told = {"id": str(row.event_id), "partitionkey": str(row.user_id), "lockversion": row.lock_version}
-            self._client.xadd(self._key, {"e": json.dumps(told)})
+            body = {"id": str(row.event_id), "partitionkey": str(row.user_id), "lockversion": row.lock_version}
+            self._client.xadd(self._key, {"e": json.dumps(body)})
 
     def _read(self, query: Any, **values: object) -> Sequence[Row[Any]]:
         with self._engine.begin() as conn:

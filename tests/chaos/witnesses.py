@@ -118,21 +118,21 @@ class OfServerSentEvents(Witness):
     def read(self) -> None:
         headers = {"Last-Event-ID": self.cursor} if self.seen else {}
         with self._client.stream("GET", SSE, headers=headers) as answer:
-            told = dict[str, str]()
+            body = dict[str, str]()
             for line in answer.iter_lines():
                 if self._stopping.is_set():
                     return
                 name, _, value = line.partition(":")
                 if line:
-                    told[name] = value.removeprefix(" ")
+                    body[name] = value.removeprefix(" ")
                     continue
-                self._dispatch(told)
-                told = {}
+                self._dispatch(body)
+                body = {}
 
-    def _dispatch(self, told: dict[str, str]) -> None:
+    def _dispatch(self, message: dict[str, str]) -> None:
         """A block of lines is an event when it has data that is one; others only keep the connection or the place."""
-        if told.get("event", "").endswith(".v1"):
-            self.note(entry_of(told["id"], told["data"]))
+        if message.get("event", "").endswith(".v1"):
+            self.note(entry_of(message["id"], message["data"]))
 
 
 def over_http(url: str) -> list[Witness]:

@@ -26,27 +26,27 @@ def test_asking_what_is_lacking_writes_nothing(cache: Cache, client: redis.Redis
 
 
 def test_who_has_nothing_to_put_and_nothing_to_ask_for_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = CapturingLogger()
-    monkeypatch.setattr(caches, "log_", told)
+    body = CapturingLogger()
+    monkeypatch.setattr(caches, "log_", body)
     away = Cache("redis://127.0.0.1:1/0", prefix="x:")
 
     away.put([])
 
     assert away.lacking({}) == []
-    assert told.calls == []  # that Redis is away would have been noticed
+    assert body.calls == []  # that Redis is away would have been noticed
 
 
 def test_a_key_of_another_type_is_counted_and_lacks_nothing_while_its_neighbours_do(
     cache: Cache, client: redis.Redis, redis_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = CapturingLogger()
-    monkeypatch.setattr(caches, "log_", told)
+    body = CapturingLogger()
+    monkeypatch.setattr(caches, "log_", body)
     odd, sound = uuid.uuid4(), uuid.uuid4()
     client.hset(f"{redis_prefix}lock:{odd}", "json", b"poison")
 
     lacking = cache.lacking({odd: 7, sound: 7})
 
     assert lacking == [sound]
-    assert [(call.method_name, call.args, call.kwargs) for call in told.calls] == [
+    assert [(call.method_name, call.args, call.kwargs) for call in body.calls] == [
         ("warning", ("cache_refused",), {"keys": 1})
     ]

@@ -90,11 +90,11 @@ def test_a_routine_line_is_the_same_as_any_other_but_for_its_time(
 
     contextvars.copy_context().run(both_ways, **bound)
 
-    told = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
+    body = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
     assert log.Routine.short_cut
-    assert len(told) == 2
-    assert told[0] == told[1]
-    assert json.loads(told[1])["route"] == FIELDS["route"]
+    assert len(body) == 2
+    assert body[0] == body[1]
+    assert json.loads(body[1])["route"] == FIELDS["route"]
 
 
 @pytest.mark.parametrize(("level", "style", "expected"), [("WARNING", "json", 0), ("INFO", "console", 2)])
@@ -156,9 +156,9 @@ def test_people_get_a_line_to_read(capsys: pytest.CaptureFixture[str]) -> None:
 
     log.get("tests").info("lock_acquired", password="s3cret")
 
-    told = capsys.readouterr().err
-    assert "lock_acquired" in told
-    assert "s3cret" not in told
+    body = capsys.readouterr().err
+    assert "lock_acquired" in body
+    assert "s3cret" not in body
 
 
 def test_a_scribe_writes_every_line_in_order_without_being_waited_for() -> None:
@@ -168,10 +168,10 @@ def test_a_scribe_writes_every_line_in_order_without_being_waited_for() -> None:
     began = time.monotonic()
     for number in range(1_000):
         scribe.write(f"{number}\n")
-    told = time.monotonic() - began
+    body = time.monotonic() - began
     scribe.drain()
 
-    assert told < paper.seconds
+    assert body < paper.seconds
     assert "".join(paper.sheets) == "".join(f"{number}\n" for number in range(1_000))
 
 

@@ -32,17 +32,17 @@ def before_call(_context: HookContext, case: Case[Any], _kwargs: dict[str, Any])
 @schemathesis.hook
 def after_call(_context: HookContext, case: Case[Any], response: Response) -> None:
     if case.operation.path in GIVES_PASSWORDS and response.status_code == 200:
-        told = json.loads(response.content)
-        granted.extend(told.get("users", [told]))
+        body = json.loads(response.content)
+        granted.extend(body.get("users", [body]))
 
 
 @schemathesis.check
 def no_password_comes_back(_context: CheckContext, response: Response, case: Case[Any]) -> None:
     """A planted password stands in no answer but that of a granted acquire, and there in its own field only."""
-    told = response.content.decode(errors="replace")
-    if PLANTED in told and case.operation.path in GIVES_PASSWORDS and response.status_code == 200:
-        told = json.dumps(_without_passwords(json.loads(told)))
-    assert PLANTED not in told, "an answer repeats a planted password"
+    body = response.content.decode(errors="replace")
+    if PLANTED in body and case.operation.path in GIVES_PASSWORDS and response.status_code == 200:
+        body = json.dumps(_without_passwords(json.loads(body)))
+    assert PLANTED not in body, "an answer repeats a planted password"
 
 
 def _objects(part: object) -> Iterator[dict[str, Any]]:

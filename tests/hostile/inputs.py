@@ -102,15 +102,15 @@ class Sender:
     def request(
         self, method: str, target: str, body: bytes | None = None, *lines: str, key: str | None = None
     ) -> bytes:
-        told = [f"{method} {target} HTTP/1.1", "Host: farm", f"Authorization: Bearer {key or self._key}", *lines]
+        answer = [f"{method} {target} HTTP/1.1", "Host: farm", f"Authorization: Bearer {key or self._key}", *lines]
         if body is not None:
-            told += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-        return "\r\n".join([*told, "", ""]).encode("utf-8", "surrogateescape") + (body or b"")
+            answer += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*answer, "", ""]).encode("utf-8", "surrogateescape") + (body or b"")
 
     def unicode(self) -> Hostile:
         trick = "".join(self._chance.choices(TRICKS, k=self._chance.randint(1, 4)))
-        told = f"{trick}{self._chance.random()}{trick}"
-        twist: object = self._chance.choice([told, told, {trick: trick}, [told]])
+        body = f"{trick}{self._chance.random()}{trick}"
+        twist: object = self._chance.choice([body, body, {trick: trick}, [body]])
         if self._chance.random() < 0.5:
             return self._twisted("unicode", json.dumps(twist).encode())
         raw = json.dumps(twist, ensure_ascii=False).encode("utf-8", "surrogatepass")

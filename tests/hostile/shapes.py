@@ -199,8 +199,8 @@ def framed(*lines: str, tail: bytes | None = None) -> Way:
 
     def way(call: Call, user_id: str) -> Shape:
         content = call.content()
-        told = [line.replace("LENGTH", str(len(content))) for line in lines]
-        return Shape((head(call, user_id, *told) + (content if tail is None else tail),))
+        body = [line.replace("LENGTH", str(len(content))) for line in lines]
+        return Shape((head(call, user_id, *body) + (content if tail is None else tail),))
 
     return way
 

@@ -149,15 +149,15 @@ class Distribution(metadata.Distribution):
     """One that says nothing but its name and licence."""
 
     def __init__(self, name: str, *, expression: str = "", classifier: str = "", text: str = "") -> None:
-        self.told = Message()
-        self.told["Name"] = name
+        self.fields = Message()
+        self.fields["Name"] = name
         for field, value in (("License-Expression", expression), ("License", text), ("Classifier", classifier)):
             if value:
-                self.told[field] = value
+                self.fields[field] = value
 
     @property
     def metadata(self) -> Any:
-        return self.told
+        return self.fields
 
     def read_text(self, filename: str) -> str | None:
         return None
@@ -211,11 +211,11 @@ def test_everything_installed_has_an_allowed_licence() -> None:
 
 
 def test_the_bill_of_materials_is_valid_and_lists_every_pin_with_its_hashes() -> None:
-    told = run("sbom").stdout
+    body = run("sbom").stdout
     schema, validation = import_module("cyclonedx.schema"), import_module("cyclonedx.validation.json")
 
-    bill, lock = json.loads(told), (ROOT / "requirements" / "app.txt").read_text()
-    assert validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(told) is None
+    bill, lock = json.loads(body), (ROOT / "requirements" / "app.txt").read_text()
+    assert validation.JsonStrictValidator(schema.SchemaVersion.V1_6).validate_str(body) is None
     assert len(bill["components"]) == sum("==" in line for line in lock.splitlines() if line[0].isalpha())
     hashes = [each["content"] for part in bill["components"] for each in part["externalReferences"][0]["hashes"]]
     assert sorted(hashes) == sorted(

@@ -45,8 +45,8 @@ class Answers:
 
     def leases(self) -> set[str]:
         """Those that the server chose are as secret as those that a client chose."""
-        told = b"\n".join(place.content for place in self.places)
-        return {found.decode() for found in re.findall(rb'"lease_id": ?"([0-9a-f-]{36})"', told)}
+        body = b"\n".join(place.content for place in self.places)
+        return {found.decode() for found in re.findall(rb'"lease_id": ?"([0-9a-f-]{36})"', body)}
 
     def _note(self, answer: httpx.Response) -> None:
         call = f"{answer.request.method} {IDS.sub('/{id}', answer.request.url.path)}"
@@ -54,8 +54,8 @@ class Answers:
         name = f"{call} {answer.status_code}"
         may_hold = next((kinds for pattern, kinds in ANSWERS if pattern.fullmatch(name)), set())
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            told = f"{answer.headers!r}\n{answer.read().decode()}"
-            self.places.append(Place.of(f"answer to {name}", told, *may_hold))
+            body = f"{answer.headers!r}\n{answer.read().decode()}"
+            self.places.append(Place.of(f"answer to {name}", body, *may_hold))
 
 
 def rows(engine: Engine) -> Iterator[Place]:

@@ -63,29 +63,29 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     arguments = ["--data-dir", str(data_dir), "--port", "0"]
     variables = {"BOTFARM_WEBHOOK_ALLOW_NETWORKS": "127.0.0.0/8", "BOTFARM_AUTH": "keys"}
     with started(folder, arguments, variables) as run, receiving() as receiver:
-        told = run.ready()
-        engine = create_engine(told["database_url"])
+        body = run.ready()
+        engine = create_engine(body["database_url"])
         with engine.begin() as conn:
             _, key = keys.create(conn, new=NewKey("root", ["admin"]), created_by="test")
         bearer = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=told["api_url"], timeout=30, headers=bearer, event_hooks=answers.hooks) as client:
+        with httpx.Client(base_url=body["api_url"], timeout=30, headers=bearer, event_hooks=answers.hooks) as client:
             story = Story(client, engine, receiver, keys={key})
             story.tell()
-        found = [*collecting.rows(engine), *collecting.entries(told["redis_url"])]
+        found = [*collecting.rows(engine), *collecting.entries(body["redis_url"])]
         found += [
-            Place.of(f"worker's {path}", httpx.get(told["worker_url"] + path).text) for path in ("/metrics", "/health")
+            Place.of(f"worker's {path}", httpx.get(body["worker_url"] + path).text) for path in ("/metrics", "/health")
         ]
         found += [
             *answers.places,
             Place.of("stream over HTTP", story.stream),
             *collecting.deliveries(receiver.received),
         ]
-        postgres_home = Path(psutil.Process(told["pids"]["postgres"]).cwd())
+        postgres_home = Path(psutil.Process(body["pids"]["postgres"]).cwd())
         engine.dispose()
         run.popen.terminate()
         _, out, err = run.end()
         found += [Place.of("output of standalone", out + err), *_left(data_dir), *_data(postgres_home)]
-    secrets = [Secret(PASSWORD, PLANTED), Secret(DATABASE_PASSWORD, str(make_url(told["database_url"]).password))]
+    secrets = [Secret(PASSWORD, PLANTED), Secret(DATABASE_PASSWORD, str(make_url(body["database_url"]).password))]
     secrets += [Secret(SEALING_KEY, key) for key in _sealing_keys(data_dir)]
     secrets += [Secret(LEASE, lease) for lease in story.leases | answers.leases()]
     secrets += [Secret(WEBHOOK_SECRET, secret.removeprefix("whsec_")) for secret in story.secrets]

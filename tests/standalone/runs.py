@@ -50,16 +50,16 @@ class Run:
         """The ready file, once it is there."""
         assert eventually(lambda: self.ready_file.exists() or self.popen.poll() is not None, seconds=READY_SECONDS)
         assert self.popen.poll() is None, self.popen.communicate()
-        return self.told()
+        return self.ready_file_content()
 
-    def told(self) -> dict[str, Any]:
+    def ready_file_content(self) -> dict[str, Any]:
         """What the ready file says now."""
         told: dict[str, Any] = json.loads(self.ready_file.read_text())
         return told
 
     def data_dir(self) -> Path:
         """Valkey works in a folder of it."""
-        return Path(psutil.Process(self.told()["pids"]["valkey"]).cwd()).parent
+        return Path(psutil.Process(self.ready_file_content()["pids"]["valkey"]).cwd()).parent
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""

@@ -48,19 +48,19 @@ def locked(told: dict[str, Any], login: str) -> dict[str, Any]:
 
 def test_everything_answers_and_nothing_is_left_after_sigterm(run: Start) -> None:
     standalone = run(*FREE_PORTS)
-    told = standalone.ready()
+    body = standalone.ready()
     family = standalone.family()
     folder = standalone.data_dir()
 
-    user = locked(told, "bot")
-    worker_status, _ = answered(f"{told['worker_url']}/health")
+    user = locked(body, "bot")
+    worker_status, _ = answered(f"{body['worker_url']}/health")
     standalone.popen.terminate()
     code, out, err = standalone.end()
 
     assert user["password"] == "secret"
     assert worker_status == 200
-    assert set(told["pids"]) == {"standalone", "postgres", "valkey", "api", "worker"}
-    assert all(told["pids"].values())
+    assert set(body["pids"]) == {"standalone", "postgres", "valkey", "api", "worker"}
+    assert all(body["pids"].values())
     assert (code, err) == (0, "")
     assert re.findall(r"stopping (\w+) … ok", out) == ["api", "worker", "Valkey", "Postgres"]
     assert all(map(gone, family))
@@ -91,7 +91,7 @@ def test_a_second_run_on_the_same_data_is_refused_in_one_line(run: Start, standi
         f"botfarm: Botfarm already runs on {data_dir} (process {standing.popen.pid}): "
         "stop it, or choose another --data-dir\n"
     )
-    assert answered(f"{standing.told()['api_url']}/readyz")[0] == 200
+    assert answered(f"{standing.ready_file_content()['api_url']}/readyz")[0] == 200
 
 
 def test_the_password_of_postgres_is_for_the_owner_only_and_never_shown(standing: Run) -> None:
@@ -103,7 +103,10 @@ def test_the_password_of_postgres_is_for_the_owner_only_and_never_shown(standing
 
 
 def test_no_folder_it_found_changes_its_permissions(standing: Run) -> None:
-    closed, home = standing.data_dir().parent, Path(psutil.Process(standing.told()["pids"]["postgres"]).cwd()).parent
+    closed, home = (
+        standing.data_dir().parent,
+        Path(psutil.Process(standing.ready_file_content()["pids"]["postgres"]).cwd()).parent,
+    )
 
     assert permissions(standing.found) == standing.found
     assert closed.stat().st_mode & 0o777 == 0o700
@@ -113,15 +116,15 @@ def test_no_folder_it_found_changes_its_permissions(standing: Run) -> None:
 def test_a_run_killed_with_9_leaves_no_process_and_the_next_one_finds_the_data(run: Start, data_dir: Path) -> None:
     arguments = ("--data-dir", str(data_dir), "--port", str(ports.free()))
     first = run(*arguments)
-    told = first.ready()
-    user = locked(told, "bot")
-    calls = f"{told['api_url']}/api/v1/users/{user['id']}"
+    body = first.ready()
+    user = locked(body, "bot")
+    calls = f"{body['api_url']}/api/v1/users/{user['id']}"
     family = first.family()
 
     first.popen.kill()
     second = run(*arguments)  # at once: it waits for the end of the first one's parts
     assert eventually(lambda: all(map(gone, family)), seconds=leftovers.END_SECONDS / 2)
-    assert second.ready()["api_url"] == told["api_url"]
+    assert second.ready()["api_url"] == body["api_url"]
 
     assert answered(calls)[1]["lock"]["token"] == user["lock"]["token"]
     assert answered(f"{calls}/release_lock", "POST", {"lease_id": user["lease_id"]})[1]["released"] is True
@@ -130,35 +133,35 @@ def test_a_run_killed_with_9_leaves_no_process_and_the_next_one_finds_the_data(r
 
 def test_parts_that_die_are_started_again_on_their_ports(run: Start) -> None:
     standalone = run(*FREE_PORTS)
-    told = standalone.ready()
-    user = locked(told, "bot")
+    body = standalone.ready()
+    user = locked(body, "bot")
 
     for role in ("postgres", "valkey", "worker", "api"):
-        os.kill(told["pids"][role], signal.SIGKILL)
+        os.kill(body["pids"][role], signal.SIGKILL)
 
     def restarted() -> bool:
-        pids = standalone.told()["pids"]
-        return all(pids[role] not in {None, told["pids"][role]} for role in ("postgres", "valkey", "worker", "api"))
+        pids = standalone.ready_file_content()["pids"]
+        return all(pids[role] not in {None, body["pids"][role]} for role in ("postgres", "valkey", "worker", "api"))
 
     def answer() -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return {answered(f"{told['api_url']}/readyz")[0], answered(f"{told['worker_url']}/health")[0]} == {200}
+            return {answered(f"{body['api_url']}/readyz")[0], answered(f"{body['worker_url']}/health")[0]} == {200}
         return False
 
     assert eventually(restarted, seconds=30)
     assert eventually(answer, seconds=30)
-    status, found = answered(f"{told['api_url']}/api/v1/users/{user['id']}")
+    status, found = answered(f"{body['api_url']}/api/v1/users/{user['id']}")
     assert (status, found["lock"]["token"]) == (200, user["lock"]["token"])
 
 
 def test_a_part_that_dies_for_good_ends_everything_with_1_and_its_log(run: Start) -> None:
     standalone = run(*FREE_PORTS)
-    told = standalone.ready()
+    body = standalone.ready()
     family = standalone.family()
 
     def killed_again() -> bool:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(standalone.told()["pids"]["api"] or told["pids"]["api"], signal.SIGKILL)
+            os.kill(standalone.ready_file_content()["pids"]["api"] or body["pids"]["api"], signal.SIGKILL)
         return standalone.popen.poll() is not None
 
     assert eventually(killed_again, seconds=60)
@@ -205,14 +208,14 @@ def test_servers_that_the_environment_names_are_used_as_they_are(
         *FREE_PORTS, DATABASE_URL=postgres.url(), REDIS_URL=valkey.url(), TMPDIR=str(tmp_path), PATH=os.environ["PATH"]
     )
 
-    told = standalone.ready()
-    locked(told, "bot")
+    body = standalone.ready()
+    locked(body, "bot")
     standalone.popen.terminate()
     code, out, _ = standalone.end()
 
     assert code == 0
-    assert (told["database_url"], told["redis_url"]) == (postgres.url(), valkey.url())
-    assert (told["pids"]["postgres"], told["pids"]["valkey"]) == (None, None)
+    assert (body["database_url"], body["redis_url"]) == (postgres.url(), valkey.url())
+    assert (body["pids"]["postgres"], body["pids"]["valkey"]) == (None, None)
     assert postgres.alive
     assert valkey.alive
     assert postgres.url() not in out

@@ -70,7 +70,7 @@ class Farm:
         with self.engine.begin() as conn:
             return epochs.read(conn)
 
-    def told(self) -> list[tuple[str, str]]:
+    def numbered(self) -> list[tuple[str, str]]:
         """Cursor and payload of every event, as the stream should have them."""
         with self.engine.begin() as conn:
             found = feed.following(conn, after=Cursor(0, 0), limit=100_000)

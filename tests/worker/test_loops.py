@@ -59,7 +59,7 @@ def test_a_lapsed_lock_has_its_expired_event_within_a_second(farm: Farm, duties_
     farm.acquire(user_id, seconds=0.5)
     time.sleep(0.5)
 
-    took = until(lambda: farm.told()[-1][1].find("lock.expired") > 0)
+    took = until(lambda: farm.numbered()[-1][1].find("lock.expired") > 0)
 
     assert took < 1
 
@@ -70,12 +70,12 @@ def test_two_sweepers_end_each_lapsed_lock_once(farm: Farm, duties_on: OpenDutie
     for user_id in farm.grow(60):
         farm.acquire(user_id, seconds=0.2)
 
-    until(lambda: len(farm.told()) >= 180)
+    until(lambda: len(farm.numbered()) >= 180)
     time.sleep(0.6)
 
-    told = farm.told()
-    assert len(told) == 180
-    assert sum("botfarm.lock.expired.v1" in body for _, body in told) == 60
+    answer = farm.numbered()
+    assert len(answer) == 180
+    assert sum("botfarm.lock.expired.v1" in body for _, body in answer) == 60
     assert duties.stream.client.xlen(duties.stream.key) == 180
 
 

@@ -77,8 +77,8 @@ def test_a_pass_seals_everything_by_the_first_key_and_tells_so(engine: Engine, l
 
     assert keys(engine) == ["new"] * 30
     assert (rows("new"), rows("old"), rows("new", "webhooks"), rows("old", "webhooks"), left()) == (30, 0, 1, 0, 0)
-    (told,) = [line for line in lines(log.getvalue()) if line["event"] == "passwords_resealed"]
-    assert (told["first"], told["resealed"], told["left"]) == ("new", 31, 0)
+    (body,) = [line for line in lines(log.getvalue()) if line["event"] == "passwords_resealed"]
+    assert (body["first"], body["resealed"], body["left"]) == ("new", 31, 0)
     with engine.begin() as conn:
         sealed = conn.execute(select(webhook_rows.c.secret_sealed)).scalar_one()
     assert sealing.parse(NEW).unseal(sealed, user_id=webhook.id) == secret
@@ -157,9 +157,9 @@ def test_a_worker_does_it_by_itself_and_shows_it(settings: Settings, engine: Eng
 
     with working(settings, tmp_path, BOTFARM_SECRET_KEYS=f"{NEW},{text.strip()}") as worker:
         until(lambda: 'botfarm_sealed_rows{key="new",table="users"} 50.0' in worker.get("/metrics"))
-        told = worker.get("/metrics")
+        body = worker.get("/metrics")
 
     assert keys(engine) == ["new"] * 50
-    assert f'botfarm_sealed_rows{{key="{old_id}",table="users"}} 0.0' in told
-    assert "botfarm_reseal_left 0.0" in told
+    assert f'botfarm_sealed_rows{{key="{old_id}",table="users"}} 0.0' in body
+    assert "botfarm_reseal_left 0.0" in body
     assert "passwords_resealed" in worker.said()

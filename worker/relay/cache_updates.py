@@ -1,6 +1,6 @@
 """What the read cache may learn from events: a lock's state, seen at the moment of its last change.
 
-Nearly always the API has told it the same a moment before. So the cache is asked what it lacks, and only for that are
+Nearly always the API has just written the same entry. So the cache is asked what it lacks, and only for that are
 events taken apart.
 """
 
@@ -34,7 +34,7 @@ def _newest(batch: Iterable[Event]) -> Mapping[UUID, Event]:
 
 
 def _worth(event: Event) -> bool:
-    """Whether it may be told at all: a stream that is filled again tells what no entry would live for."""
+    """Whether it is new enough to cache: a stream that is refilled repeats events older than any entry lives."""
     return event.type != DELETED and event.age_seconds < LIFE_SECONDS
 
 

@@ -62,10 +62,10 @@ class Batch:
 class Relay:
     """One relay between one database and one stream; `publish` belongs to one thread, `sequence` to any.
 
-    At most the newest `keep_count` events are put on a stream. `published` is told of each batch that has just become
-    known to the world, and may forget it. `single` is an engine that autocommits, for what is one statement or needs no
-    more than each statement's own snapshot: BEGIN and COMMIT would only be two round trips more. Without one, `engine`
-    does that too.
+    At most the newest `keep_count` events are put on a stream. `published` is called with each batch that has just
+    become known to the world, and may forget it. `single` is an engine that autocommits, for what is one statement or
+    needs no more than each statement's own snapshot: BEGIN and COMMIT would only be two round trips more. Without one,
+    `engine` does that too.
     """
 
     def __init__(

@@ -102,9 +102,9 @@ class Tail:
         if len(fields) != 2 or fields[0] != FIELD:  # noqa: PLR2004  -- one name and one value
             return None
         try:
-            told = json.loads(fields[1])
-            cursor = Cursor.parse(told["cursor"])
-            return cls(cursor, UUID(told["id"])) if str(cursor) == entry_id.decode() else None
+            body = json.loads(fields[1])
+            cursor = Cursor.parse(body["cursor"])
+            return cls(cursor, UUID(body["id"])) if str(cursor) == entry_id.decode() else None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, CursorMalformed):
             return None
 

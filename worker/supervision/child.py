@@ -49,7 +49,7 @@ def main(lifeline_fileno: int) -> int:
 
 
 def run(broker: dramatiq.Broker, *, loops: Loops, signals: Signals, tip: Tip) -> int:
-    """Work until told to stop, exit code 0, or until a thread has died, exit code 1."""
+    """Work until a signal (exit code 0), or until a thread has died (exit code 1)."""
     worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=IDLE_MILLISECONDS)
     broker.emit_after("process_boot")  # the time limit's clock starts with it
     worker.start()

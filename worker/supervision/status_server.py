@@ -79,7 +79,7 @@ class Report:
 
 
 class Figures(Collector):
-    """What the supervisor itself knows. A gauge that cannot be read now is left out, rather than told as zero."""
+    """What the supervisor itself knows. A gauge that cannot be read now is left out rather than reported as zero."""
 
     def __init__(self, report: Report) -> None:
         self._report = report

@@ -52,9 +52,7 @@ class Event(BaseModel):
 class AboutUser(Event):
     subject: Annotated[str, Field(pattern=f"^users/{UUID_PATTERN}$")]
     lockversion: Version
-    principal: Annotated[
-        str, Field(min_length=1, description="Who did it, or whose lock expired; told in histories only")
-    ]
+    principal: Annotated[str, Field(min_length=1, description="Who did it, or whose lock expired; only in histories")]
 
 
 class UserNamed(BaseModel):

@@ -17,9 +17,9 @@ class _Plain(GenerateJsonSchema):
         return False
 
     def model_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ANN401  -- likewise
-        told = super().model_schema(schema)
-        told.pop("title", None)
-        return told
+        body = super().model_schema(schema)
+        body.pop("title", None)
+        return body
 
 
 def type_of(model: type[Event]) -> str:
@@ -41,8 +41,8 @@ def strict(schema: dict[str, Any]) -> dict[str, Any]:
             return [closed(item) for item in part]
         if not isinstance(part, dict):
             return part
-        told = {name: closed(value) for name, value in part.items()}
-        return told | ({"additionalProperties": False} if isinstance(part.get("properties"), dict) else {})
+        body = {name: closed(value) for name, value in part.items()}
+        return body | ({"additionalProperties": False} if isinstance(part.get("properties"), dict) else {})
 
     found: dict[str, Any] = closed(schema)
     return found

@@ -64,14 +64,14 @@ def cells(table: Mapping[str, Row]) -> list[Cell]:
 
 def unlisted(document: Mapping[str, Any], table: Mapping[str, Row]) -> set[str]:
     """Calls that only one of the OpenAPI document and the table knows, or of which they do not say the same."""
-    told = {
+    body = {
         f"{method.upper()} {path}": operation.get("security")
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
     listed = {call: row for call, row in table.items() if " with " not in call}
-    differing = {call for call in told.keys() & listed.keys() if told[call] != _security(listed[call])}
-    return (told.keys() ^ listed.keys()) | differing
+    differing = {call for call in body.keys() & listed.keys() if body[call] != _security(listed[call])}
+    return (body.keys() ^ listed.keys()) | differing
 
 
 def _security(row: Row) -> list[dict[str, list[str]]] | None:

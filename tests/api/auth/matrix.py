@@ -120,22 +120,22 @@ def check(world: World, cell: Cell) -> None:
     method, before = cell.row.call.split()[0], world.state()
     with bearing(world.farm, world.keys[cell.who]) as client:
         if attempt.path.startswith(f"{EVENTS}/stream"):
-            status, told = _streamed(client, attempt.path)
+            status, shown = _streamed(client, attempt.path)
         else:
             answer = client.request(method, attempt.path, json=attempt.body)
-            status, told = answer.status_code, _told(answer)
+            status, shown = answer.status_code, _told(answer)
     match cell.expected:
         case "absent":
-            assert (status, attempt.shows(told)) == (200, False), told
+            assert (status, attempt.shows(shown)) == (200, False), shown
         case "unknown":
-            assert (status, told["lost"][0]["reason"]) == (200, "unknown"), told
+            assert (status, shown["lost"][0]["reason"]) == (200, "unknown"), shown
         case "row 403":
-            assert (status, told["results"][0]["status"]) == (200, 403), told
+            assert (status, shown["results"][0]["status"]) == (200, 403), shown
         case expected:
-            assert status == int(expected), told
-            assert status >= 400 or attempt.shows(told), told
+            assert status == int(expected), shown
+            assert status >= 400 or attempt.shows(shown), shown
     if status in REFUSED:
-        assert told["type"] == f"urn:botfarm:problem:{REFUSED[status]}"
+        assert shown["type"] == f"urn:botfarm:problem:{REFUSED[status]}"
     if status >= 400 or cell.expected in ("unknown", "row 403"):
         assert world.state() == before, "what was refused has changed something"
 
@@ -164,7 +164,7 @@ def _streamed(client: httpx.Client, path: str) -> tuple[int, Any]:
 def _on_user(suffix: str = "", body: object = None, *, shows: str = "user_id") -> Callable[[World, Cell], Try]:
     def attempt(world: World, cell: Cell) -> Try:
         user_id = world.new_user(cell.where)
-        return Try(f"{USERS}/{user_id}{suffix}", body, lambda told: not told or told[shows] == user_id)
+        return Try(f"{USERS}/{user_id}{suffix}", body, lambda answered: not answered or answered[shows] == user_id)
 
     return attempt
 
@@ -176,7 +176,7 @@ def _with_lease(verb: str, *, of: str | None = None, force: bool = False) -> Cal
         lease_id = str(uuid.uuid4())
         user_id = world.new_user(cell.where, holder=of or cell.who, lease_id=lease_id)
         body = {"force": True, "reason": "stuck"} if force else {"lease_id": lease_id}
-        return Try(f"{USERS}/{user_id}/{verb}", body, lambda told: told["id"] == user_id)
+        return Try(f"{USERS}/{user_id}/{verb}", body, lambda answered: answered["id"] == user_id)
 
     return attempt
 
@@ -186,7 +186,7 @@ def _with_leases(verb: str) -> Callable[[World, Cell], Try]:
         lease_id = str(uuid.uuid4())
         user_id = world.new_user(cell.where, holder=cell.who, lease_id=lease_id)
         body = {"leases": [{"user_id": user_id, "lease_id": lease_id}]}
-        return Try(f"{USERS}/{verb}", body, lambda told: told["lost"] == [])
+        return Try(f"{USERS}/{verb}", body, lambda answered: answered["lost"] == [])
 
     return attempt
 
@@ -197,7 +197,7 @@ def _listed(path: str, made: Callable[[World, Cell], str]) -> Callable[[World, C
     def attempt(world: World, cell: Cell) -> Try:
         thing = made(world, cell)
         world.farm.publish()
-        return Try(path.format(thing), shows=lambda told: thing in json.dumps(told))
+        return Try(path.format(thing), shows=lambda answered: thing in json.dumps(answered))
 
     return attempt
 
@@ -213,13 +213,13 @@ def _naming_project(path: str, body: Callable[[str], object]) -> Callable[[World
 def _pool(world: World, cell: Cell) -> Try:
     world.new_user(cell.where)
     body = {"project_id": str(PROJECTS[cell.where])}
-    return Try(f"{USERS}/acquire_lock", body, lambda told: told["users"][0]["project_id"] == body["project_id"])
+    return Try(f"{USERS}/acquire_lock", body, lambda answered: answered["users"][0]["project_id"] == body["project_id"])
 
 
 def _stats(world: World, cell: Cell) -> Try:
     world.new_user(cell.where)
     project = str(PROJECTS[cell.where])
-    return Try("/api/v1/stats", shows=lambda told: project in json.dumps(told))
+    return Try("/api/v1/stats", shows=lambda answered: project in json.dumps(answered))
 
 
 def _send_again(world: World, cell: Cell) -> Try:

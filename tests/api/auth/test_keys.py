@@ -33,13 +33,13 @@ def client_of(farm: Farm, name: str, *scopes: str, **fields: Any) -> httpx.Clien
 def test_a_key_is_shown_when_it_is_made_and_never_again(guarded: Farm) -> None:
     made = guarded.client.post(f"{KEYS}/", json={"name": "once", "scopes": ["lock"]})
 
-    told = made.json()
+    body = made.json()
     later = [guarded.client.get(made.headers["Location"]), guarded.client.get(KEYS, params={"limit": 1_000})]
     assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
-    assert keys.digest(told["key"]) is not None
-    assert later[0].json() == {name: value for name, value in told.items() if name != "key"}
-    assert all(told["key"] not in answer.text and told["key"][8:] not in answer.text for answer in later)
-    assert (told["created_by"], told["hint"]) == ("root", told["key"][:8])
+    assert keys.digest(body["key"]) is not None
+    assert later[0].json() == {name: value for name, value in body.items() if name != "key"}
+    assert all(body["key"] not in answer.text and body["key"][8:] not in answer.text for answer in later)
+    assert (body["created_by"], body["hint"]) == ("root", body["key"][:8])
 
 
 def test_a_new_key_may_do_what_it_was_made_for(guarded: Farm) -> None:
@@ -47,9 +47,9 @@ def test_a_new_key_may_do_what_it_was_made_for(guarded: Farm) -> None:
     key = guarded.client.post(f"{KEYS}/", json=wish | {"expires_at": "2100-01-01T00:00:00Z"}).json()["key"]
 
     with bearing(guarded, key) as client:
-        told = client.get(WHOAMI).json()
+        body = client.get(WHOAMI).json()
 
-    assert told == {
+    assert body == {
         "principal": "ci",
         "scopes": ["read", "lock"],
         "projects": [str(OWN)],
@@ -131,13 +131,13 @@ def test_every_kind_of_bad_key_is_answered_alike(guarded: Farm) -> None:
     presented += [good, f"Basic {good}", "Bearer", "Bearer \xff"]
 
     with bearing(guarded, None) as client:
-        answers = [client.get(WHOAMI, headers=[(b"Authorization", told.encode("latin-1"))]) for told in presented]
+        answers = [client.get(WHOAMI, headers=[(b"Authorization", shown.encode("latin-1"))]) for shown in presented]
         answers += [client.get(WHOAMI), client.get("/api/v1/nowhere"), client.post(KEYS, content=b"{not json")]
         answers += [client.get(WHOAMI, headers=[("Authorization", f"Bearer {good}")] * 2)]
 
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
-    bodies = [{name: told for name, told in answer.json().items() if name != "instance"} for answer in answers]
+    bodies = [{name: shown for name, shown in answer.json().items() if name != "instance"} for answer in answers]
     assert all(body == bodies[0] for body in bodies)
     assert status(guarded, good) == 200
 
@@ -161,9 +161,9 @@ def test_a_use_is_noted_soon(guarded: Farm) -> None:
 
 def test_with_authentication_off_a_key_changes_nothing(farm: Farm) -> None:
     with bearing(farm, unknown_key()) as client:
-        told = client.get(WHOAMI).json()
+        body = client.get(WHOAMI).json()
 
-    assert (told["principal"], told["scopes"]) == ("anonymous", ["read", "lock", "events", "admin"])
+    assert (body["principal"], body["scopes"]) == ("anonymous", ["read", "lock", "events", "admin"])
     assert "security" not in farm.client.get("/openapi.json").text.split('"components"')[0]
 
 
@@ -173,8 +173,8 @@ def test_an_admin_limited_to_projects_gives_away_no_more_than_it_has(guarded: Fa
         wider = admin.post(KEYS, json={"name": "n2", "scopes": ["read"], "projects": [str(OWN), str(FOREIGN)]})
         homeless = admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex})
         user = admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex, "project_id": str(OWN)}).json()
-        moves = [admin.patch(f"{USERS}/{user['id']}", json={"project_id": told}) for told in (None, str(FOREIGN))]
-        filters = [admin.get(f"{USERS}/", params={"project_id": told}) for told in ("none", str(FOREIGN))]
+        moves = [admin.patch(f"{USERS}/{user['id']}", json={"project_id": body}) for body in (None, str(FOREIGN))]
+        filters = [admin.get(f"{USERS}/", params={"project_id": body}) for body in ("none", str(FOREIGN))]
 
     answers = [unlimited, wider, homeless, *moves, *filters]
     assert [answer.status_code for answer in answers] == [403] * 7
@@ -261,10 +261,10 @@ def test_the_first_key_is_made_by_a_command_and_printed_once(
     again = create_key(monkeypatch, guarded.settings, name, "--scope", "read")
 
     with bearing(guarded, key) as client:
-        told = client.get(WHOAMI).json()
+        body = client.get(WHOAMI).json()
     assert (code, again) == (0, 1)
-    assert (told["principal"], told["scopes"], told["projects"]) == (name, ["read", "admin"], [str(OWN)])
-    assert told["limits"]["locks_most"] == 2
+    assert (body["principal"], body["scopes"], body["projects"]) == (name, ["read", "admin"], [str(OWN)])
+    assert body["limits"]["locks_most"] == 2
     assert "is in force" in capsys.readouterr().err
 
 

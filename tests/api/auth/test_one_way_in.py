@@ -61,8 +61,8 @@ def _text(value: object) -> str:
 
 
 def _is_docstring(body: ast.AST, node: ast.Constant) -> bool:
-    told = isinstance(node.value, str) and isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
-    return told and ast.get_docstring(body, clean=False) == node.value  # type: ignore[arg-type]
+    answer = isinstance(node.value, str) and isinstance(body, ast.FunctionDef | ast.AsyncFunctionDef)
+    return answer and ast.get_docstring(body, clean=False) == node.value  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

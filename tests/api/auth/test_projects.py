@@ -75,9 +75,9 @@ def test_a_long_poll_is_not_woken_by_a_foreign_project(guarded: Farm, limited: h
     own = guarded.new_user(project_id=str(OWN))["id"]
     guarded.publish()
 
-    told = polling.result(20).json()
+    body = polling.result(20).json()
 
-    assert {event["data"]["project_id"] for event in told} <= {str(OWN)}
+    assert {event["data"]["project_id"] for event in body} <= {str(OWN)}
     assert guarded.user(own)["id"] == own
 
 
@@ -102,9 +102,9 @@ def test_a_history_is_told_by_the_project_of_each_event(guarded: Farm, limited: 
     guarded.change(user_id, project_id=str(FOREIGN))
     guarded.publish()
 
-    told = limited.get(f"{USERS}/{user_id}/events").json()
+    body = limited.get(f"{USERS}/{user_id}/events").json()
 
-    assert [event["data"]["project_id"] for event in told] == [str(OWN)] * 2
+    assert [event["data"]["project_id"] for event in body] == [str(OWN)] * 2
     assert len(guarded.client.get(f"{USERS}/{user_id}/events").json()) == 4
 
 
@@ -115,11 +115,11 @@ def test_who_held_a_foreign_user_at_some_moment_is_not_told(guarded: Farm, limit
     guarded.publish()
     at = {"at": datetime.now(UTC).isoformat()}
 
-    told = {where: limited.get(f"{USERS}/{user_id}/events", params=at).json() for where, user_id in users.items()}
+    body = {where: limited.get(f"{USERS}/{user_id}/events", params=at).json() for where, user_id in users.items()}
     unknown = limited.get(f"{USERS}/{uuid.uuid4()}/events", params=at).json()
 
-    assert len(told["own"]) == 1
-    assert told["foreign"] == told["none"] == unknown == []
+    assert len(body["own"]) == 1
+    assert body["foreign"] == body["none"] == unknown == []
 
 
 def test_a_pool_without_a_project_takes_and_counts_the_own_one_only(guarded: Farm, limited: httpx.Client) -> None:
@@ -207,6 +207,6 @@ def test_a_key_without_limits_sees_everything(guarded: Farm) -> None:
     users = one_of_each(guarded)
     guarded.publish()
 
-    told = guarded.client.get(EVENTS, params={"limit": 1_000}).text
+    body = guarded.client.get(EVENTS, params={"limit": 1_000}).text
 
-    assert [user_id in told for user_id in users.values()] == [True] * 3
+    assert [user_id in body for user_id in users.values()] == [True] * 3

@@ -101,9 +101,9 @@ def test_not_even_a_defect_tells_a_password(client: httpx.Client, process: ApiPr
 
     assert (created.status_code, batch.status_code) == (500, 500)
     assert eventually(lambda: process.said().count("request_failed") == 2)
-    for told in (created.text, batch.text, process.said()):
-        assert PLANTED not in told
-    for told in (created.text, batch.text):
-        assert "Traceback" not in told
-        assert "outbox" not in told
+    for body in (created.text, batch.text, process.said()):
+        assert PLANTED not in body
+    for body in (created.text, batch.text):
+        assert "Traceback" not in body
+        assert "outbox" not in body
     client.close()

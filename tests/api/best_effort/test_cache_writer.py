@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from api.best_effort.cache_writer import _told
+from api.best_effort.cache_writer import _lock_fields
 from api.schemas.users import LockOut
 from domain.snapshots import Lock
 
@@ -14,4 +14,4 @@ def test_the_lock_in_the_cache_has_the_fields_and_the_form_of_the_lock_in_answer
     answered = LockOut.of(lock)
 
     assert answered is not None
-    assert _told(lock) == answered.model_dump(mode="json")
+    assert _lock_fields(lock) == answered.model_dump(mode="json")

@@ -28,10 +28,10 @@ def now() -> int:
 
 def text_of(body: object, *, version: object = 10**15, at: Callable[[], object] = now) -> Poison:
     """An entry as the cache writes them, of just now."""
-    told = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = body if isinstance(body, bytes) else json.dumps(body).encode()
 
     def write(shelf: "redis.Redis", name: str) -> object:
-        return shelf.set(name, f"{version}:{at()}:".encode() + told)
+        return shelf.set(name, f"{version}:{at()}:".encode() + answer)
 
     return write
 

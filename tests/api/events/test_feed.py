@@ -111,11 +111,11 @@ def test_no_event_holds_a_password_or_a_lease(served: Farm) -> None:
     lease_id = served.acquire(user_id).json()["lease_id"]
     served.publish()
 
-    told = read(served).text
+    body = read(served).text
 
-    assert user_id in told
-    assert "s3cret" not in told
-    assert lease_id not in told
+    assert user_id in body
+    assert "s3cret" not in body
+    assert lease_id not in body
 
 
 def test_what_is_not_numbered_yet_is_not_told(served: Farm) -> None:

@@ -61,12 +61,12 @@ def test_open_streams_hold_no_database_connections_and_share_the_work(served: Fa
                 served.publish()
                 most = max(most, connections(served))
             assert all(listener.has(41) for listener in listeners)
-            told = figures(served)
+            body = figures(served)
 
     assert most <= one + 6  # the pool's for four reads at a time, and what makes the changes
-    assert told["botfarm_event_streams_open",] == 201
-    assert told["botfarm_event_streams_encoded_total",] - before["botfarm_event_streams_encoded_total",] == 40
-    assert told["botfarm_event_streams_sent_total",] - before["botfarm_event_streams_sent_total",] == 40 * 201
+    assert body["botfarm_event_streams_open",] == 201
+    assert body["botfarm_event_streams_encoded_total",] - before["botfarm_event_streams_encoded_total",] == 40
+    assert body["botfarm_event_streams_sent_total",] - before["botfarm_event_streams_sent_total",] == 40 * 201
     assert eventually(lambda: figures(served)["botfarm_event_streams_open",] == 0)
 
 

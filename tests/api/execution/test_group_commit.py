@@ -89,9 +89,9 @@ def test_verbs_are_served_in_the_order_of_arrival(database_url: str) -> None:
                 await asyncio.sleep(0)
             return [await wait, *await asyncio.gather(*waiting), await lanes.commits.submit(second, undo=False)]
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-    assert [type(outcome) for outcome in told] == [Grant, Grant, Renewal, Released, Grant]
+    assert [type(outcome) for outcome in body] == [Grant, Grant, Renewal, Released, Grant]
     assert lanes.events(user_id) == ["acquired", "renewed", "released holder", "acquired"]
 
 
@@ -100,7 +100,7 @@ def test_each_caller_gets_its_own_refusal(database_url: str) -> None:
     with running(database_url) as lanes:
         (user_id,) = lanes.new_users(1)
 
-        told = lanes.finish(
+        body = lanes.finish(
             outcomes(
                 lanes.commits.submit(acquire(nobody), undo=True),
                 lanes.commits.submit(acquire(user_id), undo=True),
@@ -108,7 +108,7 @@ def test_each_caller_gets_its_own_refusal(database_url: str) -> None:
             )
         )
 
-    assert [type(outcome) for outcome in told] == [UserNotFound, Grant, LockHeld]
+    assert [type(outcome) for outcome in body] == [UserNotFound, Grant, LockHeld]
 
 
 def test_lanes_side_by_side_never_grant_a_user_twice(database_url: str) -> None:
@@ -116,10 +116,10 @@ def test_lanes_side_by_side_never_grant_a_user_twice(database_url: str) -> None:
         ids = lanes.new_users(10)
         wishes = [acquire(user_id) for _ in range(40) for user_id in ids]
 
-        told = lanes.finish(outcomes(*(lanes.commits.submit(wish, undo=False) for wish in wishes)))
+        body = lanes.finish(outcomes(*(lanes.commits.submit(wish, undo=False) for wish in wishes)))
 
-    assert sorted(outcome.user.id for outcome in told if isinstance(outcome, Grant)) == sorted(ids)
-    assert sum(isinstance(outcome, LockHeld) for outcome in told) == 390
+    assert sorted(outcome.user.id for outcome in body if isinstance(outcome, Grant)) == sorted(ids)
+    assert sum(isinstance(outcome, LockHeld) for outcome in body) == 390
     assert [lanes.events(user_id) for user_id in ids] == [["acquired"]] * 10
 
 
@@ -145,10 +145,10 @@ def test_an_idle_lane_is_always_woken(database_url: str, lane_count: int) -> Non
 
 
 def test_a_callback_that_fails_changes_nothing(database_url: str) -> None:
-    told = []
+    body = []
 
     def fail(batch: Sequence[Outcome]) -> None:
-        told.append(batch)
+        body.append(batch)
         raise RuntimeError("the cache is on fire")
 
     with running(database_url, after_commit=fail) as lanes:
@@ -160,7 +160,7 @@ def test_a_callback_that_fails_changes_nothing(database_url: str) -> None:
         granted = lanes.finish(work())
 
     assert [grant.user.id for grant in granted] == ids
-    assert len(told) == 3
+    assert len(body) == 3
 
 
 def test_closing_serves_those_that_wait_and_refuses_new_ones(database_url: str) -> None:
@@ -200,9 +200,9 @@ def test_closing_waits_for_a_stuck_lane_only_so_long(database_url: str) -> None:
             call.cancel()
             return await outcomes(call)
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-    assert [type(outcome) for outcome in told] == [asyncio.CancelledError]
+    assert [type(outcome) for outcome in body] == [asyncio.CancelledError]
 
 
 def test_the_loop_goes_on_while_a_lane_waits(database_url: str) -> None:

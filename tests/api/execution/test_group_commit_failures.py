@@ -41,10 +41,10 @@ def test_a_bad_request_never_fails_its_neighbours(database_url: str, bad: dict[s
                 await asyncio.sleep(0)
             return await outcomes(*calls)
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert [isinstance(outcome, Grant) for outcome in told] == [True, True, False, True, True, True]
-        assert isinstance(told[2], Exception)
+        assert [isinstance(outcome, Grant) for outcome in body] == [True, True, False, True, True, True]
+        assert isinstance(body[2], Exception)
         assert lanes.events(spoilt) == []
         assert [lanes.events(user_id) for user_id in others] == [["acquired"]] * 4
 
@@ -60,9 +60,9 @@ def test_a_lane_that_loses_its_connection_repeats_its_batch(database_url: str) -
                 lanes.kill(lanes.busy())
             return await outcomes(*calls)
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert {type(outcome) for outcome in told} == {Grant}
+        assert {type(outcome) for outcome in body} == {Grant}
         assert [lanes.events(user_id) for user_id in [first, *others]] == [["acquired"]] * 6
 
 
@@ -113,9 +113,9 @@ def test_a_full_queue_refuses_at_once_and_serves_whom_it_has(database_url: str) 
                 assert [call.done() for call in calls] == [False, False, False, False, True]
             return await outcomes(*calls)
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert [type(outcome) for outcome in told] == [Grant, Grant, Grant, Grant, Overloaded]
+        assert [type(outcome) for outcome in body] == [Grant, Grant, Grant, Grant, Overloaded]
         assert lanes.events(others[-1]) == []
 
 
@@ -123,9 +123,9 @@ def test_without_a_database_every_caller_is_told_so_in_time() -> None:
     with running("postgresql+psycopg2://nobody@127.0.0.1:1/none", lanes=2) as lanes:
         wishes = [acquire(uuid.uuid4()) for _ in range(50)]
 
-        told = lanes.finish(outcomes(*(lanes.commits.submit(wish, undo=False) for wish in wishes)))
+        body = lanes.finish(outcomes(*(lanes.commits.submit(wish, undo=False) for wish in wishes)))
 
-    assert {type(outcome) for outcome in told} == {DatabaseUnavailable}
+    assert {type(outcome) for outcome in body} == {DatabaseUnavailable}
 
 
 def test_lanes_work_on_after_their_connections_were_killed_while_idle(database_url: str) -> None:
@@ -133,15 +133,15 @@ def test_lanes_work_on_after_their_connections_were_killed_while_idle(database_u
         ids = lanes.new_users(8)
 
         async def work() -> list[Any]:
-            told = await outcomes(*(lanes.commits.submit(acquire(each), undo=True) for each in ids[:4]))
+            body = await outcomes(*(lanes.commits.submit(acquire(each), undo=True) for each in ids[:4]))
             with lanes.engine.begin() as conn:
                 idle = conn.execute(text("SELECT pid FROM pg_stat_activity WHERE application_name = 'lane'")).scalars()
                 lanes.kill(list(idle))
-            return told + await outcomes(*(lanes.commits.submit(acquire(each), undo=True) for each in ids[4:]))
+            return body + await outcomes(*(lanes.commits.submit(acquire(each), undo=True) for each in ids[4:]))
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert {type(outcome) for outcome in told} == {Grant}
+        assert {type(outcome) for outcome in body} == {Grant}
         assert [lanes.events(each) for each in ids] == [["acquired"]] * 8
 
 
@@ -156,6 +156,6 @@ def test_refusals_of_a_batch_stay_refusals_when_it_is_repeated(database_url: str
                 lanes.kill(lanes.busy())
             return await outcomes(*calls)
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert [type(outcome) for outcome in told] == [Grant, LockHeld, LockHeld]
+        assert [type(outcome) for outcome in body] == [Grant, LockHeld, LockHeld]

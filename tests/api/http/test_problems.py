@@ -113,12 +113,13 @@ def test_no_member_of_a_refusal_takes_the_place_of_a_standard_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "told"), [(-5.0, "1"), (0.0, "1"), (0.001, "1"), (1.0, "1"), (1.001, "2"), (59.5, "60"), (86_400, "60")]
+    ("left", "expected"),
+    [(-5.0, "1"), (0.0, "1"), (0.001, "1"), (1.0, "1"), (1.001, "2"), (59.5, "60"), (86_400, "60")],
 )
-def test_retry_after_is_whole_seconds_from_1_to_60(left: float, told: str) -> None:
+def test_retry_after_is_whole_seconds_from_1_to_60(left: float, expected: str) -> None:
     _, headers = document(errors.LockHeld(SOMEBODY, "owner", SOME_DAY, left), instance="/")
 
-    assert headers == {"Retry-After": told}
+    assert headers == {"Retry-After": expected}
 
 
 ASKED: list[tuple[str, str, dict[str, Any], int, str]] = [
@@ -145,12 +146,12 @@ def test_every_error_is_a_problem_document(
 ) -> None:
     answer = farm.client.request(method, path, **more)
 
-    told = answer.json()
+    body = answer.json()
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert set(told) >= MEMBERS
-    assert (answer.status_code, told["status"]) == (status, status)
-    assert told["type"] == f"urn:botfarm:problem:{slug}"
-    assert told["instance"] == path
+    assert set(body) >= MEMBERS
+    assert (answer.status_code, body["status"]) == (status, status)
+    assert body["type"] == f"urn:botfarm:problem:{slug}"
+    assert body["instance"] == path
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def answers(client: httpx.Client, **headers: str) -> list[httpx.Response]:
 
 @pytest.mark.parametrize("given", ["abc", "req-1.2:3/4+5=6_7", "0" * 128, "traced 1".replace(" ", "-")])
 def test_an_id_that_was_sent_is_taken_over_on_every_answer(farm: Farm, given: str) -> None:
-    told = answers(farm.client, **{"X-Request-ID": given})
+    body = answers(farm.client, **{"X-Request-ID": given})
 
-    assert [answer.headers["X-Request-ID"] for answer in told] == [given] * len(told)
-    assert sorted({answer.status_code for answer in told}) == [200, 400, 404, 405, 413, 422]
+    assert [answer.headers["X-Request-ID"] for answer in body] == [given] * len(body)
+    assert sorted({answer.status_code for answer in body}) == [200, 400, 404, 405, 413, 422]
 
 
 def test_an_id_is_made_for_every_request_that_has_none(farm: Farm) -> None:
@@ -102,22 +102,22 @@ def test_a_defect_is_logged_under_its_request_id(defective: Farm, said: io.Strin
     defective.client.get(f"{USERS}/", headers={"X-Request-ID": "quoted-2"})
 
     assert eventually(lambda: "BrokenError: planted" in said.getvalue())
-    told = {line["event"]: line for line in lines(said.getvalue())}
-    assert told["http_request"]["status"] == 500
-    assert told["request_failed"]["error"] == "BrokenError"
-    assert "Traceback" in told["Exception in ASGI application\n"]["exception"]
+    body = {line["event"]: line for line in lines(said.getvalue())}
+    assert body["http_request"]["status"] == 500
+    assert body["request_failed"]["error"] == "BrokenError"
+    assert "Traceback" in body["Exception in ASGI application\n"]["exception"]
     for event in ("http_request", "request_failed", "Exception in ASGI application\n"):
-        assert told[event]["request_id"] == "quoted-2"
+        assert body[event]["request_id"] == "quoted-2"
 
 
 def test_every_request_is_one_line_of_json_with_its_id(settings: Settings, said: io.StringIO) -> None:
     with farming(settings) as farm:
-        told = answers(farm.client)
+        body = answers(farm.client)
 
-        assert eventually(lambda: said.getvalue().count('"http_request"') == len(told))
+        assert eventually(lambda: said.getvalue().count('"http_request"') == len(body))
     logged = {line["request_id"]: line for line in lines(said.getvalue()) if line["event"] == "http_request"}
-    assert set(logged) == {answer.headers["X-Request-ID"] for answer in told}
-    for answer in told:
+    assert set(logged) == {answer.headers["X-Request-ID"] for answer in body}
+    for answer in body:
         line = logged[answer.headers["X-Request-ID"]]
         assert (line["method"], line["status"]) == (answer.request.method, answer.status_code)
         assert line["ms"] > 0

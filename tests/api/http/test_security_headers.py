@@ -31,7 +31,7 @@ CHROMIUM = shutil.which("chromium")
 BROWSE = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=20000"]
 
 
-def told(answer: httpx.Response) -> dict[str, str | None]:
+def security_headers_of(answer: httpx.Response) -> dict[str, str | None]:
     return {name: answer.headers.get(name) for name in STRICT}
 
 
@@ -56,7 +56,7 @@ def test_every_answer_has_the_strict_headers(farm: Farm, method: str, path: str,
     answer = farm.client.request(method, path)
 
     assert answer.status_code == status
-    assert told(answer) == STRICT
+    assert security_headers_of(answer) == STRICT
 
 
 def test_a_hot_answer_has_them_each_once(farm: Farm, user_id: str) -> None:
@@ -64,7 +64,7 @@ def test_a_hot_answer_has_them_each_once(farm: Farm, user_id: str) -> None:
 
     names = [name.lower() for name, _ in answer.headers.raw]
     assert answer.status_code == 200
-    assert told(answer) == STRICT
+    assert security_headers_of(answer) == STRICT
     assert len(names) == len(set(names))
 
 
@@ -76,7 +76,7 @@ def test_even_a_defect_has_them(served: Farm) -> None:
     answer = served.client.post(f"{USERS}/", json={"login": "defect"})
 
     assert answer.status_code == 500
-    assert told(answer) == STRICT
+    assert security_headers_of(answer) == STRICT
 
 
 def test_the_page_may_run_its_own_scripts_and_no_other(farm: Farm) -> None:

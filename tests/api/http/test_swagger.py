@@ -37,9 +37,9 @@ def test_the_page_refers_to_own_files_only_and_they_are_served(farm: Farm) -> No
 
 def test_neither_page_nor_style_reaches_for_another_host(farm: Farm) -> None:
     for path in ("/docs", "/static/swagger/swagger-ui.css"):
-        told = re.sub(r"http://www\.w3\.org/[\w/]+", "", farm.client.get(path).text)  # names, never fetched
+        body = re.sub(r"http://www\.w3\.org/[\w/]+", "", farm.client.get(path).text)  # names, never fetched
 
-        assert re.findall(r"""(?:https?:)?//[\w.-]+\.\w{2,}""", told.split("sourceMappingURL")[0]) == []
+        assert re.findall(r"""(?:https?:)?//[\w.-]+\.\w{2,}""", body.split("sourceMappingURL")[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_nothing_but_those_files_is_served(farm: Farm, path: str) -> None:
 
 
 def test_the_document_lists_every_call_there_is(farm: Farm) -> None:
-    told = document(farm)
+    body = document(farm)
 
-    assert told["openapi"].startswith("3.1")
-    assert told["info"]["title"] == "Botfarm"
+    assert body["openapi"].startswith("3.1")
+    assert body["info"]["title"] == "Botfarm"
     assert set(operations(farm)) >= {
         "POST /api/v1/users/",
         "GET /api/v1/users/",
@@ -80,8 +80,8 @@ def test_the_document_lists_every_call_there_is(farm: Farm) -> None:
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_one(farm: Farm) -> None:
-    told = document(farm)
-    schemas = told["components"]["schemas"]
+    body = document(farm)
+    schemas = body["components"]["schemas"]
 
     references = set(re.findall(r'"\$ref": ?"#/components/schemas/([^"]+)"', farm.client.get("/openapi.json").text))
     assert references - set(schemas) == set()
@@ -90,15 +90,15 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(farm: Farm) -> 
 
 
 def test_every_call_has_a_summary_and_a_name_of_its_own(farm: Farm) -> None:
-    told = operations(farm)
+    body = operations(farm)
 
-    names = [operation["operationId"] for operation in told.values()]
-    assert [name for name, operation in told.items() if not operation.get("summary")] == []
+    names = [operation["operationId"] for operation in body.values()]
+    assert [name for name, operation in body.items() if not operation.get("summary")] == []
     assert len(set(names)) == len(names)
 
 
 def test_the_document_says_what_is_really_answered(farm: Farm, user_id: str) -> None:
-    told = document(farm)
+    answer = document(farm)
     answered = {
         "UserOut": farm.user(user_id),
         "AcquiredOut": farm.acquire(user_id, lease_id=user_id).json(),
@@ -107,18 +107,18 @@ def test_the_document_says_what_is_really_answered(farm: Farm, user_id: str) -> 
     }
 
     for name, body in answered.items():
-        schema = {"$ref": f"#/components/schemas/{name}", "components": told["components"]}
+        schema = {"$ref": f"#/components/schemas/{name}", "components": answer["components"]}
         assert [error.message for error in Draft202012Validator(schema).iter_errors(body)] == []
-        assert set(told["components"]["schemas"][name]["properties"]) == set(body)
+        assert set(answer["components"]["schemas"][name]["properties"]) == set(body)
 
 
 def test_the_document_says_what_may_be_sent(farm: Farm) -> None:
-    told = document(farm)
+    body = document(farm)
     rows = operations(farm)["POST /api/v1/users/batch"]["requestBody"]["content"]["application/json"]["schema"]
 
     assert rows["maxItems"] == BATCH_MOST
     assert rows["items"] == {"$ref": "#/components/schemas/UserIn"}
-    assert told["components"]["schemas"]["UserIn"]["additionalProperties"] is False
+    assert body["components"]["schemas"]["UserIn"]["additionalProperties"] is False
     assert (
         operations(farm)["POST /api/v1/users/{user_id}/acquire_lock"].get("requestBody", {}).get("required") is not True
     )

@@ -30,12 +30,12 @@ def test_a_free_user_has_no_lock(farm: Farm, user_id: str) -> None:
 def test_a_locked_user_has_the_lock_of_its_acquire(farm: Farm, user_id: str) -> None:
     granted = farm.acquire(user_id, owner="ci-4711", metadata={"a": "b"}).json()
 
-    told = farm.lock(user_id, consistent=True).json()
+    body = farm.lock(user_id, consistent=True).json()
 
-    assert set(told["lock"]) == LOCK_FIELDS
-    assert {**told["lock"], "ttl_seconds": 900} == granted["lock"]
-    assert told["lock"]["ttl_seconds"] <= 900
-    assert told["lock_version"] == granted["lock_version"]
+    assert set(body["lock"]) == LOCK_FIELDS
+    assert {**body["lock"], "ttl_seconds": 900} == granted["lock"]
+    assert body["lock"]["ttl_seconds"] <= 900
+    assert body["lock_version"] == granted["lock_version"]
 
 
 def test_a_second_look_is_a_hit_and_says_the_same(farm: Farm, user_id: str) -> None:
@@ -48,9 +48,9 @@ def test_a_second_look_is_a_hit_and_says_the_same(farm: Farm, user_id: str) -> N
     assert consistent.headers["X-Cache"] == "miss"
     assert cached.json()["lock"]["ttl_seconds"] <= consistent.json()["lock"]["ttl_seconds"]
     assert set(cached.json()) == set(consistent.json())
-    for told in (cached.json(), consistent.json()):
-        told["lock"].pop("ttl_seconds")
-        assert told == {**consistent.json(), "lock": told["lock"]}
+    for body in (cached.json(), consistent.json()):
+        body["lock"].pop("ttl_seconds")
+        assert body == {**consistent.json(), "lock": body["lock"]}
 
 
 def test_a_lapsed_lock_is_not_told_consistently(farm: Farm, user_id: str) -> None:

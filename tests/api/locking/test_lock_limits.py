@@ -88,7 +88,7 @@ def test_repeats_and_renewals_need_no_room(guarded: Farm, client: httpx.Client) 
     ]
 
     assert [answer.status_code for answer in (*again, *renewed)] == [200] * 2 * LIMIT
-    assert [answer.json()["lock"]["token"] for answer in again] == [told["lock"]["token"] for told in first]
+    assert [answer.json()["lock"]["token"] for answer in again] == [body["lock"]["token"] for body in first]
 
 
 def test_a_pool_request_that_would_exceed_the_limit_is_refused_whole(guarded: Farm, client: httpx.Client) -> None:

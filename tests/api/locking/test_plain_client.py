@@ -109,10 +109,10 @@ def test_a_request_of_bare_bytes_is_understood(farm: Farm, user_id: str) -> None
     connection.endheaders()
 
     answer = connection.getresponse()
-    told = json.load(answer)
+    body = json.load(answer)
     connection.close()
 
-    assert (answer.status, told["lock"]["owner"]) == (200, "anonymous")
+    assert (answer.status, body["lock"]["owner"]) == (200, "anonymous")
 
 
 def test_a_locked_user_is_refused_with_its_owner_and_when_to_ask_again(farm: Farm, user_id: str) -> None:

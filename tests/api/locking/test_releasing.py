@@ -13,12 +13,12 @@ def test_the_answer_is_the_user_as_it_is_now(farm: Farm, user_id: str) -> None:
 
     answer = farm.release(user_id, lease_id=lease_id)
 
-    told = answer.json()
+    body = answer.json()
     assert answer.status_code == 200
-    assert set(told) == FIELDS | {"released"}
-    assert told["released"] is True
-    assert (told["locktime"], told["lock"]) == (None, None)
-    assert {name: told[name] for name in FIELDS} == farm.user(user_id)
+    assert set(body) == FIELDS | {"released"}
+    assert body["released"] is True
+    assert (body["locktime"], body["lock"]) == (None, None)
+    assert {name: body[name] for name in FIELDS} == farm.user(user_id)
     assert "s3cret" not in answer.text
     assert lease_id not in answer.text
 

@@ -29,10 +29,10 @@ def pool(strict: Farm) -> Pool:
     return new_pool(strict, 2)
 
 
-def lasts(told: dict[str, Any]) -> timedelta:
+def lasts(body: dict[str, Any]) -> timedelta:
     """From the server's time of the answer to the end of the lock."""
-    expires_at = told["lock"]["expires_at"] if "lock" in told else told["expires_at"]
-    return datetime.fromisoformat(expires_at) - datetime.fromisoformat(told["server_time"])
+    expires_at = body["lock"]["expires_at"] if "lock" in body else body["expires_at"]
+    return datetime.fromisoformat(expires_at) - datetime.fromisoformat(body["server_time"])
 
 
 def test_every_way_to_a_lock_takes_the_default(strict: Farm, pool: Pool) -> None:
@@ -41,7 +41,7 @@ def test_every_way_to_a_lock_takes_the_default(strict: Farm, pool: Pool) -> None
     renewed = strict.renew(single["id"], lease_id=single["lease_id"]).json()
     many = strict.renew_all(leases=leases([single, several])).json()
 
-    assert [lasts(told) for told in (single, several, renewed)] == [timedelta(seconds=20)] * 3
+    assert [lasts(body) for body in (single, several, renewed)] == [timedelta(seconds=20)] * 3
     assert [lasts({**each, "server_time": many["server_time"]}) for each in many["renewed"]] == [
         timedelta(seconds=20)
     ] * 2
@@ -91,12 +91,12 @@ def test_the_expiry_is_set_and_never_added_to(strict: Farm, pool: Pool, verb: st
 
     for ttl_seconds in (30, 30, 5):
         if verb == "one":
-            told = strict.renew(held["id"], lease_id=held["lease_id"], ttl_seconds=ttl_seconds).json()
+            body = strict.renew(held["id"], lease_id=held["lease_id"], ttl_seconds=ttl_seconds).json()
         else:
             many = strict.renew_all(leases=leases([held]), ttl_seconds=ttl_seconds).json()
-            told = {**many["renewed"][0], "server_time": many["server_time"]}
+            body = {**many["renewed"][0], "server_time": many["server_time"]}
 
-        assert lasts(told) == timedelta(seconds=ttl_seconds)
+        assert lasts(body) == timedelta(seconds=ttl_seconds)
 
 
 def test_a_lease_may_be_renewed_up_to_its_longest_life_and_no_further(strict: Farm, pool: Pool) -> None:

@@ -40,8 +40,8 @@ def test_a_grant_that_comes_too_late_is_released_as_unclaimed(database_url: str)
         (user_id,) = lanes.new_users(1)
 
         async def work() -> list[Any]:
-            told = await given_up(lanes, acquire(user_id), undo=True)
-            return [*told, await undone(lanes, user_id)]
+            body = await given_up(lanes, acquire(user_id), undo=True)
+            return [*body, await undone(lanes, user_id)]
 
         gave_up, in_time = lanes.finish(work())
 
@@ -57,9 +57,9 @@ def test_a_late_grant_is_kept_for_a_caller_that_can_ask_again(database_url: str)
         wish = acquire(user_id)
 
         async def work() -> list[Any]:
-            told = await given_up(lanes, wish, undo=False)
+            body = await given_up(lanes, wish, undo=False)
             await asyncio.sleep(0.3)  # several rounds of undoing
-            return [*told, *await outcomes(lanes.commits.submit(wish, undo=False))]
+            return [*body, *await outcomes(lanes.commits.submit(wish, undo=False))]
 
         gave_up, again = lanes.finish(work())
 
@@ -77,14 +77,14 @@ def test_what_nobody_waits_for_any_more_is_not_even_begun(database_url: str) -> 
             with lanes.held(first):
                 blocking = asyncio.create_task(lanes.commits.submit(acquire(first), undo=False))
                 await lanes.stuck()
-                told = await outcomes(blocking, lanes.commits.submit(acquire(second), undo=False))
+                body = await outcomes(blocking, lanes.commits.submit(acquire(second), undo=False))
             assert await asyncio.to_thread(eventually, lambda: lanes.events(first) == ["acquired"])
             assert await asyncio.to_thread(eventually, lambda: lanes.commits.waiting() == 0)
-            return told
+            return body
 
-        told = lanes.finish(work())
+        body = lanes.finish(work())
 
-        assert {type(outcome) for outcome in told} == {DatabaseUnavailable}
+        assert {type(outcome) for outcome in body} == {DatabaseUnavailable}
         assert lanes.events(second) == []
 
 
@@ -99,9 +99,9 @@ def test_a_caller_that_is_cancelled_disturbs_nobody(database_url: str) -> None:
                 calls[2].cancel()
             return [*await outcomes(*calls), await undone(lanes, ids[2])]
 
-        *told, in_time = lanes.finish(work())
+        *body, in_time = lanes.finish(work())
 
-        assert [type(outcome) for outcome in told] == [Grant, Grant, asyncio.CancelledError, Grant, Grant]
+        assert [type(outcome) for outcome in body] == [Grant, Grant, asyncio.CancelledError, Grant, Grant]
         assert in_time
         assert [lanes.events(each) for each in ids if each != ids[2]] == [["acquired"]] * 4
 

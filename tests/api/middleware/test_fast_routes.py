@@ -36,7 +36,7 @@ def call(farm: Farm, path: str, body: bytes, kind: str = PLAIN) -> httpx.Respons
     return farm.client.post(path, content=body, headers={"Content-Type": kind} if body else {})
 
 
-def told(answer: httpx.Response) -> tuple[int, dict[str, str], Any]:
+def seen_by_caller(answer: httpx.Response) -> tuple[int, dict[str, str], Any]:
     """What a caller is told, without that which differs from call to call."""
     passing = {"date", "x-request-id", "content-length", "retry-after"}
     headers = {name: value for name, value in answer.headers.items() if name not in passing}
@@ -78,7 +78,9 @@ def test_both_ways_grant_renew_and_release_alike(farm: Farm, short_ways: list[st
             call(farm, f"{USERS}/{user['id']}/{verb}", json.dumps(body).encode(), kind) for verb, body in bodies.items()
         ]
         ways[kind] = (
-            json.dumps([told(answer) for answer in answers]).replace(user["id"], "id").replace(user["login"], "")
+            json.dumps([seen_by_caller(answer) for answer in answers])
+            .replace(user["id"], "id")
+            .replace(user["login"], "")
         )
 
     assert len(short_ways) == 3
@@ -106,7 +108,7 @@ def test_both_ways_refuse_alike(farm: Farm, verb: str, body: dict[str, Any], sho
     short, long = (call(farm, f"{USERS}/{user_id}/{verb}", content, kind) for kind in (PLAIN, ORDINARY))
 
     assert len(short_ways) == 1
-    assert told(short) == told(long)
+    assert seen_by_caller(short) == seen_by_caller(long)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_both_ways_refuse_alike(farm: Farm, verb: str, body: dict[str, Any], sho
 def test_both_ways_judge_a_body_alike(farm: Farm, body: bytes) -> None:
     short, long = (call(farm, f"{USERS}/{NOBODY}/acquire_lock", body, kind) for kind in (PLAIN, ORDINARY))
 
-    assert told(short) == told(long)
+    assert seen_by_caller(short) == seen_by_caller(long)
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,13 @@ def test_each_check_has_its_age_and_its_figures(served: Farm) -> None:
     served.lapse(user_id)
 
     assert eventually(lambda: health(served).json()["checks"]["worker"].get("lapsed_locks") == 1)
-    told = health(served).json()["checks"]
-    assert all(0 <= check["checked_seconds_ago"] < 4 for check in told.values())
-    assert told["worker"]["heartbeat_age_seconds"] >= 0
-    assert told["outbox"]["pending"] == 2
-    assert told["outbox"]["oldest_seconds"] >= 0
-    assert told["outbox"]["relay_lag"] == 0
-    assert told["postgres"]["schema"] == required()
+    body = health(served).json()["checks"]
+    assert all(0 <= check["checked_seconds_ago"] < 4 for check in body.values())
+    assert body["worker"]["heartbeat_age_seconds"] >= 0
+    assert body["outbox"]["pending"] == 2
+    assert body["outbox"]["oldest_seconds"] >= 0
+    assert body["outbox"]["relay_lag"] == 0
+    assert body["postgres"]["schema"] == required()
 
 
 def test_the_lag_of_the_relay_is_what_is_numbered_and_not_published(served: Farm) -> None:
@@ -188,14 +188,14 @@ def test_a_transaction_that_is_open_for_long_is_named_and_locking_goes_on(
         pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
         assert eventually(lambda: statuses(served)["postgres"] == "degraded")
         work(served)
-        told = health(served)
+        body = health(served)
         user_id = served.new_user()["id"]
         assert served.acquire(user_id).status_code == 200
 
-    assert told.status_code == 200
-    assert told.json()["status"] == "degraded"
-    assert told.json()["checks"]["postgres"]["oldest_transaction"] == f"pid {pid}, application nightly-report"
-    assert told.json()["checks"]["postgres"]["oldest_transaction_seconds"] >= 0.5
+    assert body.status_code == 200
+    assert body.json()["status"] == "degraded"
+    assert body.json()["checks"]["postgres"]["oldest_transaction"] == f"pid {pid}, application nightly-report"
+    assert body.json()["checks"]["postgres"]["oldest_transaction_seconds"] >= 0.5
     assert served.client.get("/readyz").status_code == 200
     reader.dispose()
     assert eventually(lambda: statuses(served)["postgres"] == "ok")
@@ -210,7 +210,7 @@ def test_a_transaction_in_another_database_is_none_of_this_farms_concern(
     with stranger.connect() as conn:
         conn.execute(text("SELECT 1"))
         time.sleep(1)
-        told = health(served).json()["checks"]["postgres"]
+        body = health(served).json()["checks"]["postgres"]
 
-    assert "oldest_transaction" not in told
+    assert "oldest_transaction" not in body
     stranger.dispose()

@@ -21,11 +21,11 @@ def results(farm: Farm, rows: list[Any]) -> list[dict[str, Any]]:
 def test_results_come_in_the_order_given(farm: Farm) -> None:
     logins = [f"order-{n}" for n in (3, 1, 2)]
 
-    told = results(farm, [{"login": login} for login in logins])
+    body = results(farm, [{"login": login} for login in logins])
 
-    assert [result["status"] for result in told] == [201, 201, 201]
-    assert [result["user"]["login"] for result in told] == logins
-    assert [farm.user(result["user"]["id"]) for result in told] == [result["user"] for result in told]
+    assert [result["status"] for result in body] == [201, 201, 201]
+    assert [result["user"]["login"] for result in body] == logins
+    assert [farm.user(result["user"]["id"]) for result in body] == [result["user"] for result in body]
 
 
 def test_a_bad_row_never_fails_its_neighbours(farm: Farm) -> None:
@@ -39,11 +39,11 @@ def test_a_bad_row_never_fails_its_neighbours(farm: Farm) -> None:
         {"login": "neighbour-3", "labels": {"a": "b"}},
     ]
 
-    told = results(farm, rows)
+    body = results(farm, rows)
 
-    assert [result["status"] for result in told] == [201, 422, 422, 422, 422, 422, 201]
-    assert all(set(result) == {"status", "user" if result["status"] == 201 else "problem"} for result in told)
-    assert all(result["problem"]["errors"] for result in told[1:6])
+    assert [result["status"] for result in body] == [201, 422, 422, 422, 422, 422, 201]
+    assert all(set(result) == {"status", "user" if result["status"] == 201 else "problem"} for result in body)
+    assert all(result["problem"]["errors"] for result in body[1:6])
 
 
 def test_a_row_with_half_a_surrogate_pair_fails_alone(farm: Farm) -> None:
@@ -55,29 +55,29 @@ def test_a_row_with_half_a_surrogate_pair_fails_alone(farm: Farm) -> None:
 
 
 def test_a_login_twice_in_a_batch_goes_to_the_first(farm: Farm) -> None:
-    told = results(farm, [{"login": "twice", "env": "one"}, {"login": "twice", "env": "two"}])
+    body = results(farm, [{"login": "twice", "env": "one"}, {"login": "twice", "env": "two"}])
 
-    assert [result["status"] for result in told] == [201, 400]
-    assert told[0]["user"]["env"] == "one"
-    assert told[1]["problem"]["type"] == "urn:botfarm:problem:login-taken"
+    assert [result["status"] for result in body] == [201, 400]
+    assert body[0]["user"]["env"] == "one"
+    assert body[1]["problem"]["type"] == "urn:botfarm:problem:login-taken"
 
 
 def test_logins_are_one_in_a_batch_too_when_they_look_alike(farm: Farm) -> None:
-    told = results(farm, [{"login": "zoe\u0308"}, {"login": "zo\u00eb"}])
+    body = results(farm, [{"login": "zoe\u0308"}, {"login": "zo\u00eb"}])
 
-    assert [result["status"] for result in told] == [201, 400]
+    assert [result["status"] for result in body] == [201, 400]
 
 
 def test_a_login_that_exists_is_refused_in_its_place(farm: Farm, user: dict[str, Any]) -> None:
-    told = results(farm, [{"login": user["login"]}, {"login": "beside-a-taken-one"}])
+    body = results(farm, [{"login": user["login"]}, {"login": "beside-a-taken-one"}])
 
-    assert [result["status"] for result in told] == [400, 201]
+    assert [result["status"] for result in body] == [400, 201]
 
 
 def test_each_user_made_has_one_event(farm: Farm) -> None:
-    told = results(farm, [{"login": "evented-1"}, {"login": "evented-1"}, {"login": "evented-2"}])
+    body = results(farm, [{"login": "evented-1"}, {"login": "evented-1"}, {"login": "evented-2"}])
 
-    assert [farm.changes(result["user"]["id"]) for result in (told[0], told[2])] == [["user.created"]] * 2
+    assert [farm.changes(result["user"]["id"]) for result in (body[0], body[2])] == [["user.created"]] * 2
 
 
 def test_a_thousand_rows_are_the_most(farm: Farm) -> None:

@@ -108,8 +108,8 @@ def test_the_event_tells_what_the_user_is_like_now_and_no_password(farm: Farm, u
     newest = farm.client.get(f"{USERS}/{user['id']}/events").json()[0]
 
     assert newest["type"] == "botfarm.user.updated.v1"
-    told = {name: newest["data"][name] for name in ("env", "status", "status_reason", "labels", "project_id")}
-    assert told == {
+    body = {name: newest["data"][name] for name in ("env", "status", "status_reason", "labels", "project_id")}
+    assert body == {
         "env": "prod",
         "status": "quarantined",
         "status_reason": "banned",

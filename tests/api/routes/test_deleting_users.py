@@ -94,8 +94,8 @@ def test_a_locked_user_is_deleted_by_force_after_its_lock_was_ended(farm: Farm, 
     deleted, released, *_ = farm.client.get(f"{USERS}/{user_id}/events").json()
     assert deleted["type"] == "botfarm.user.deleted.v1"
     assert released["type"] == "botfarm.lock.released.v1"
-    told = {name: released["data"][name] for name in ("owner", "reason", "note")}
-    assert told == {"owner": "ci-4711", "reason": "forced", "note": "compromised"}
+    body = {name: released["data"][name] for name in ("owner", "reason", "note")}
+    assert body == {"owner": "ci-4711", "reason": "forced", "note": "compromised"}
 
 
 def test_force_on_a_free_user_is_no_release(farm: Farm, user_id: str) -> None:

@@ -17,14 +17,14 @@ def test_deliveries_are_listed_newest_first_in_pages_and_one_is_asked_for_again(
     served.execute(DELIVER, id=webhook_id)
     first = served.client.get(f"{HOOKS}/{webhook_id}/deliveries", params={"limit": 2})
     second = served.client.get(next_of(first) or "")
-    told = [*first.json(), *second.json()]
+    body = [*first.json(), *second.json()]
 
-    again = served.client.post(f"{HOOKS}/{webhook_id}/deliveries/{told[2]['id']}/send_again")
+    again = served.client.post(f"{HOOKS}/{webhook_id}/deliveries/{body[2]['id']}/send_again")
 
-    assert [delivery["cursor"] for delivery in told] == ["1-3", "1-2", "1-1"]
-    assert (told[0]["status"], told[0]["latency_ms"], told[0]["answer"], told[0]["kind"]) == (200, 12, "fine", "first")
+    assert [delivery["cursor"] for delivery in body] == ["1-3", "1-2", "1-1"]
+    assert (body[0]["status"], body[0]["latency_ms"], body[0]["answer"], body[0]["kind"]) == (200, 12, "fine", "first")
     assert again.status_code == 202
-    assert (again.json()["kind"], again.json()["event_id"]) == ("again", told[2]["event_id"])
+    assert (again.json()["kind"], again.json()["event_id"]) == ("again", body[2]["event_id"])
     assert (again.json()["status"], again.json()["latency_ms"]) == (None, None)
 
 

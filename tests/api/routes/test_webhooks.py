@@ -163,8 +163,8 @@ def test_pausing_and_resuming_keep_the_cursor(served: Farm) -> None:
     active = served.client.patch(path, json={"status": "active"}).json()
     moved = served.client.post(f"{path}/resume", json={"after": "latest"}).json()
 
-    assert [told["status"] for told in (paused, active, moved)] == ["paused", "active", "active"]
-    assert [told["cursor"] for told in (paused, active, moved)] == ["1-0", "1-0", "1-1"]
+    assert [body["status"] for body in (paused, active, moved)] == ["paused", "active", "active"]
+    assert [body["cursor"] for body in (paused, active, moved)] == ["1-0", "1-0", "1-1"]
 
 
 def test_resuming_where_events_are_gone_is_refused_with_the_oldest_place(served: Farm) -> None:
@@ -190,7 +190,7 @@ def test_webhooks_are_listed_in_pages(served: Farm) -> None:
 
     while path:
         answer = served.client.get(path)
-        listed += [told["id"] for told in answer.json()]
+        listed += [body["id"] for body in answer.json()]
         path = next_of(answer)
 
     assert sorted(listed) == sorted(made)

@@ -81,7 +81,7 @@ def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_firs
 def test_any_process_tells_the_sums_of_all_those_that_died_included(pair: Many) -> None:
     def counted() -> list[float]:
         figures = [pair.figures() for _ in range(4)]
-        return [told["botfarm_http_requests_total", "GET", "unknown", "404"] for told in figures]
+        return [body["botfarm_http_requests_total", "GET", "unknown", "404"] for body in figures]
 
     def alone() -> bool:
         with contextlib.suppress(httpx.TransportError):  # a call that was handed to the one that dies

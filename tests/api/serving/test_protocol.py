@@ -75,10 +75,10 @@ def test_a_refusal_without_a_call_has_what_every_answer_has(farm: Farm) -> None:
 
 def test_a_length_shorter_than_the_body_makes_no_second_call_of_the_rest(farm: Farm, user_id: str) -> None:
     body = b'{"lease_id": "' + NOBODY.encode() + b'"}'
-    told = head(CALLS["release by a lost lease"], user_id, f"Content-Length: {len(body) - 1}")
+    shown = head(CALLS["release by a lost lease"], user_id, f"Content-Length: {len(body) - 1}")
     farm.acquire(user_id, owner="live")
 
-    answers = exchange(farm.url, Shape((told + body,)))
+    answers = exchange(farm.url, Shape((shown + body,)))
 
     assert [answer.status for answer in answers] == [422, 400]
     assert farm.user(user_id)["lock"]["owner"] == "live"

@@ -1,4 +1,4 @@
-"""Settings: one name in the environment for each, and bad values told in words."""
+"""Settings: one name in the environment for each, and bad values expected in words."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_the_short_forms_of_a_database_url_are_taken(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         ("", "is not a database URL"),
         ("db.example.org", "is not a database URL"),
@@ -81,7 +81,7 @@ def test_the_short_forms_of_a_database_url_are_taken(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_database_url_that_will_not_do_is_told_in_words(
-    monkeypatch: pytest.MonkeyPatch, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch, value: str, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", value)
 
@@ -90,7 +90,7 @@ def test_a_database_url_that_will_not_do_is_told_in_words(
 
     (error,) = raised.value.errors()
     assert error["loc"] == ("DATABASE_URL",)
-    assert told in error["msg"]
+    assert expected in error["msg"]
 
 
 @pytest.mark.parametrize(

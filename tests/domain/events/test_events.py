@@ -163,9 +163,9 @@ def test_times_in_events_are_utc_whatever_the_sessions_zone(farm: Farm, user_id:
         conn.execute(text(f"SET LOCAL timezone = '{zone}'"))
         locks.acquire(conn, [acquire(user_id)])
 
-    told = farm.events(user_id)[-1].data["locktime"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", told)
-    assert datetime.fromisoformat(told) == farm.row(user_id)["locktime"]
+    body = farm.events(user_id)[-1].data["locktime"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", body)
+    assert datetime.fromisoformat(body) == farm.row(user_id)["locktime"]
 
 
 @given(epoch=st.integers(0, 10**9 - 1), seq=st.integers(0, 10**18 - 1))

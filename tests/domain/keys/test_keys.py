@@ -65,22 +65,22 @@ def test_what_does_not_look_like_a_key_is_none(presented: str) -> None:
 
 
 def test_nothing_that_is_kept_or_told_of_a_key_lets_anybody_make_it_again(conn: Connection) -> None:
-    told, key = made(conn)
+    body, key = made(conn)
 
     kept = str(conn.execute(text("SELECT k::text FROM api_keys k")).scalar_one())
     assert key not in kept
     assert key[8:] not in kept
-    assert key[8:] not in repr(told)
-    assert told.hint == key[:8]
+    assert key[8:] not in repr(body)
+    assert body.hint == key[:8]
 
 
 def test_a_key_is_recognised_with_all_it_may_do(conn: Connection) -> None:
-    told, key = made(conn, scopes=["events", "read"], projects=[PROJECT], locks_most=3)
+    body, key = made(conn, scopes=["events", "read"], projects=[PROJECT], locks_most=3)
 
     found = recognised(conn, key)
 
     assert found is not None
-    assert (found.id, found.name, found.scopes) == (told.id, "ci", frozenset({"read", "events"}))
+    assert (found.id, found.name, found.scopes) == (body.id, "ci", frozenset({"read", "events"}))
     assert (found.projects, found.locks_most, found.seconds_left) == (frozenset({PROJECT}), 3, None)
     assert recognised(conn, forms.make()) is None
 
@@ -96,10 +96,10 @@ def test_an_expiry_is_judged_by_the_database_clock(conn: Connection) -> None:
 
 
 def test_a_rotated_key_and_the_one_before_are_both_good_for_the_overlap_and_no_third(conn: Connection) -> None:
-    told, first = made(conn)
-    _, second = keys.rotate(conn, key_id=told.id, overlap=DAY)
+    body, first = made(conn)
+    _, second = keys.rotate(conn, key_id=body.id, overlap=DAY)
     before = recognised(conn, first)
-    _, third = keys.rotate(conn, key_id=told.id, overlap=DAY)
+    _, third = keys.rotate(conn, key_id=body.id, overlap=DAY)
 
     assert before is not None
     assert before.seconds_left == pytest.approx(DAY.total_seconds(), abs=5)
@@ -108,9 +108,9 @@ def test_a_rotated_key_and_the_one_before_are_both_good_for_the_overlap_and_no_t
 
 
 def test_without_an_overlap_the_key_before_ends_at_once(conn: Connection) -> None:
-    told, first = made(conn)
+    body, first = made(conn)
 
-    after, second = keys.rotate(conn, key_id=told.id, overlap=timedelta(0))
+    after, second = keys.rotate(conn, key_id=body.id, overlap=timedelta(0))
 
     assert recognised(conn, first) is None
     assert recognised(conn, second) is not None
@@ -118,8 +118,8 @@ def test_without_an_overlap_the_key_before_ends_at_once(conn: Connection) -> Non
 
 
 def test_the_overlap_never_outlives_the_key(conn: Connection) -> None:
-    told, first = made(conn, expires_at=clocks.now(conn) + timedelta(seconds=30))
-    keys.rotate(conn, key_id=told.id, overlap=DAY)
+    body, first = made(conn, expires_at=clocks.now(conn) + timedelta(seconds=30))
+    keys.rotate(conn, key_id=body.id, overlap=DAY)
 
     found = recognised(conn, first)
 
@@ -128,28 +128,28 @@ def test_the_overlap_never_outlives_the_key(conn: Connection) -> None:
 
 
 def test_a_revoked_key_is_over_with_the_one_before_it_and_cannot_be_rotated(conn: Connection) -> None:
-    told, first = made(conn)
-    _, second = keys.rotate(conn, key_id=told.id, overlap=DAY)
+    body, first = made(conn)
+    _, second = keys.rotate(conn, key_id=body.id, overlap=DAY)
 
-    keys.revoke(conn, key_id=told.id)
-    revoked_at = keys.get(conn, key_id=told.id).revoked_at
-    keys.revoke(conn, key_id=told.id)
+    keys.revoke(conn, key_id=body.id)
+    revoked_at = keys.get(conn, key_id=body.id).revoked_at
+    keys.revoke(conn, key_id=body.id)
 
     assert (recognised(conn, first), recognised(conn, second)) == (None, None)
-    assert keys.get(conn, key_id=told.id).revoked_at == revoked_at
+    assert keys.get(conn, key_id=body.id).revoked_at == revoked_at
     with pytest.raises(KeyNotFound):
-        keys.rotate(conn, key_id=told.id, overlap=DAY)
+        keys.rotate(conn, key_id=body.id, overlap=DAY)
 
 
 def test_a_name_is_taken_until_its_key_is_revoked(conn: Connection) -> None:
-    told, _ = made(conn)
+    body, _ = made(conn)
     with pytest.raises(KeyNameTaken):
         made(conn)
 
-    keys.revoke(conn, key_id=told.id)
+    keys.revoke(conn, key_id=body.id)
 
     again, _ = made(conn)
-    assert again.id != told.id
+    assert again.id != body.id
 
 
 def test_of_many_who_want_one_name_at_once_one_gets_it(engine: Engine) -> None:
@@ -180,18 +180,18 @@ def test_who_is_limited_to_projects_sees_the_keys_that_may_do_no_more(conn: Conn
 
 def test_a_use_is_noted_once_a_minute(engine: Engine) -> None:
     with engine.begin() as conn:
-        told, key = made(conn)
+        body, key = made(conn)
         assert getattr(recognised(conn, key), "unnoted", None) is True
     with engine.begin() as conn:
-        keys.note_use(conn, ids=[told.id])
-        noted = keys.get(conn, key_id=told.id).last_used_at
+        keys.note_use(conn, ids=[body.id])
+        noted = keys.get(conn, key_id=body.id).last_used_at
         assert getattr(recognised(conn, key), "unnoted", None) is False
     with engine.begin() as conn:
-        keys.note_use(conn, ids=[told.id])
-        assert keys.get(conn, key_id=told.id).last_used_at == noted
+        keys.note_use(conn, ids=[body.id])
+        assert keys.get(conn, key_id=body.id).last_used_at == noted
         conn.execute(text("UPDATE api_keys SET last_used_at = last_used_at - interval '61 seconds'"))
-        keys.note_use(conn, ids=[told.id])
-        later = keys.get(conn, key_id=told.id).last_used_at
+        keys.note_use(conn, ids=[body.id])
+        later = keys.get(conn, key_id=body.id).last_used_at
 
     assert noted is not None
     assert later is not None
@@ -200,12 +200,12 @@ def test_a_use_is_noted_once_a_minute(engine: Engine) -> None:
 
 def test_noting_a_use_never_waits_for_who_counts_locks(engine: Engine) -> None:
     with engine.begin() as conn:
-        told, _ = made(conn)
+        body, _ = made(conn)
     done = threading.Event()
 
     def note() -> None:
         with engine.begin() as conn:
-            keys.note_use(conn, ids=[told.id])
+            keys.note_use(conn, ids=[body.id])
         done.set()
 
     with engine.begin() as conn:

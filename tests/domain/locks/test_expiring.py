@@ -122,8 +122,8 @@ def test_a_lease_is_either_renewed_or_expired_and_never_both(own_farm: Farm) -> 
     renewed, *_ = together([renew_all, sweep, sweep])
     own_farm.sweep()
 
-    told = [story[2:] for story in own_farm.stories(user_ids)]
-    assert told == [["renewed"] if is_renewed else ["expired"] for is_renewed in renewed]
+    body = [story[2:] for story in own_farm.stories(user_ids)]
+    assert body == [["renewed"] if is_renewed else ["expired"] for is_renewed in renewed]
     assert len(set(renewed)) == 2, "the moment was missed always on the same side"
     for events in own_farm.events_of(user_ids).values():
         stories.check(events)

@@ -35,7 +35,7 @@ class OneLock(RuleBasedStateMachine):
 
         outcomes = self.farm.acquire_all(requests)
 
-        assert [told(outcome) for outcome in outcomes] == self.model.acquire(claims, cooldown=cooldown)
+        assert [name_of(outcome) for outcome in outcomes] == self.model.acquire(claims, cooldown=cooldown)
 
     @rule(claim=claims, cooldown=st.booleans())
     def renew(self, *, claim: Claim, cooldown: bool) -> None:
@@ -43,7 +43,7 @@ class OneLock(RuleBasedStateMachine):
 
         outcome = self.farm.renew(self.user_id, claim.lease_id, principal=claim.principal, cooldown=rest)
 
-        assert told(outcome) == self.model.renew(claim, cooldown=cooldown)
+        assert name_of(outcome) == self.model.renew(claim, cooldown=cooldown)
 
     @precondition(lambda self: self.model.held is not None)
     @rule(data=st.data())
@@ -59,19 +59,19 @@ class OneLock(RuleBasedStateMachine):
         outcome = self.farm.release(self.user_id, claim.lease_id, principal=claim.principal, reason=reason)
 
         remembered = "released" if reason == "holder" else reason
-        assert told(outcome) == self.model.release(claim, reason=remembered)
+        assert name_of(outcome) == self.model.release(claim, reason=remembered)
 
     @rule(principal=st.sampled_from(["alice", "bob"]))
     def release_bare(self, *, principal: str) -> None:
         outcome = self.farm.release(self.user_id, principal=principal)
 
-        assert told(outcome) == self.model.release_bare(principal)
+        assert name_of(outcome) == self.model.release_bare(principal)
 
     @rule()
     def force(self) -> None:
         outcome = self.farm.force(self.user_id)
 
-        assert told(outcome) == self.model.force()
+        assert name_of(outcome) == self.model.force()
 
     @precondition(lambda self: self.model.live)
     @rule()
@@ -117,7 +117,7 @@ class OneLock(RuleBasedStateMachine):
         assert granted == self.model.tokens == sorted(set(granted))
 
 
-def told(outcome: object) -> str:
+def name_of(outcome: object) -> str:
     """An outcome in the model's words."""
     match outcome:
         case Grant(again=again):

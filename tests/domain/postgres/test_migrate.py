@@ -67,9 +67,9 @@ def test_migrating_an_empty_database_makes_it_current(empty_url: str, capsys: py
 def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
     runs = [_start(empty_url) for _ in range(3)]
 
-    told = [run.communicate(timeout=60)[0] for run in runs]
+    body = [run.communicate(timeout=60)[0] for run in runs]
 
-    assert told == [f"database at revision {schema_version.required()}\n"] * 3
+    assert body == [f"database at revision {schema_version.required()}\n"] * 3
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert is_current(empty_url)
 
@@ -82,11 +82,11 @@ def test_a_migration_waits_for_the_one_that_is_under_way(empty_url: str, ring: K
         Farm(engine, ring).await_waiting()
         tables = other.execute(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")).scalar_one()
         other.commit()
-    told, _ = run.communicate(timeout=60)
+    body, _ = run.communicate(timeout=60)
     engine.dispose()
 
     assert tables == 0
-    assert (told, run.returncode) == (f"database at revision {schema_version.required()}\n", 0)
+    assert (body, run.returncode) == (f"database at revision {schema_version.required()}\n", 0)
 
 
 @pytest.mark.usefixtures("empty_url")

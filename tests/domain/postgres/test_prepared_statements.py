@@ -222,7 +222,7 @@ def test_a_generic_engine_never_plans_for_particular_parameters(database_url: st
     with engine.begin() as conn:
         for number in range(5):
             conn.execute(text("SELECT 7 + CAST(:number AS bigint)"), {"number": number})
-        told = conn.exec_driver_sql(PLANS).one()
+        body = conn.exec_driver_sql(PLANS).one()
     engine.dispose()
 
-    assert tuple(told) == ((4, 0) if generic else (0, 4))
+    assert tuple(body) == ((4, 0) if generic else (0, 4))

@@ -59,11 +59,11 @@ def test_the_second_execution_is_prepared_and_says_the_same(prepared: Engine) ->
 def test_an_error_is_of_the_kind_that_sqlalchemy_raises_and_hides_the_parameters(
     engine: Engine, statement: str
 ) -> None:
-    told = {"n": 0, "password": "s3cret"}
+    body = {"n": 0, "password": "s3cret"}
     with engine.connect() as conn, pytest.raises(DBAPIError) as usual:
-        conn.exec_driver_sql(statement, told)
+        conn.exec_driver_sql(statement, body)
     with engine.connect() as conn, pytest.raises(DBAPIError) as found:
-        raw_rows.rows(conn, statement, told)
+        raw_rows.rows(conn, statement, body)
 
     assert type(found.value) is type(usual.value)
     assert type(found.value.orig) is type(usual.value.orig)

@@ -77,10 +77,10 @@ def test_a_call_waits_as_long_as_it_said(one: Pool) -> None:
 
 
 def test_a_call_without_a_request_id_may_come_back_with_the_one_it_was_told(one: Pool) -> None:
-    told = refused(one.ask(wait_seconds=1), 409, "no-user-free")["request_id"]
+    body = refused(one.ask(wait_seconds=1), 409, "no-user-free")["request_id"]
     one.farm.release(one.user_ids[0])
 
-    assert one.take(request_id=told, wait_seconds=10)["request_id"] == told
+    assert one.take(request_id=body, wait_seconds=10)["request_id"] == body
 
 
 def test_a_place_is_kept_for_fifteen_seconds(farm: Farm, one: Pool) -> None:

@@ -124,11 +124,11 @@ def test_no_lease_and_no_password_is_shown(farm: Farm) -> None:
     held = pool.take()["users"][0]
     waiting = pool.stand()
 
-    told = farm.request(waiting.request_id).text + farm.client.get(f"{LINE}/").text
+    body = farm.request(waiting.request_id).text + farm.client.get(f"{LINE}/").text
 
-    assert held["lease_id"] not in told
-    assert "s3cret" not in told
-    assert not re.search("password|lease", told)
+    assert held["lease_id"] not in body
+    assert "s3cret" not in body
+    assert not re.search("password|lease", body)
     leave(farm, waiting)
 
 

@@ -187,7 +187,7 @@ class _Caller:
             self.crowd.journal.give_back(lease["user_id"])
         while leases and not self.dead:
             try:
-                status, told = await self.connection.post(RELEASE, {"leases": leases})
+                status, body = await self.connection.post(RELEASE, {"leases": leases})
             except (OSError, IncompleteReadError):
                 self._lose_process({})
                 await asyncio.sleep(0.1)
@@ -196,7 +196,7 @@ class _Caller:
                 await asyncio.sleep(0.1)
                 continue
             if status != OK:
-                self.crowd.journal.refused.append(f"release {status} {told}")
+                self.crowd.journal.refused.append(f"release {status} {body}")
             return
 
     def _lose_process(self, wish: dict[str, Any]) -> None:

@@ -83,17 +83,17 @@ def test_a_grant_that_a_dead_process_never_fetched_goes_to_the_next(farm: Farm, 
     _join(engine, dead)
     second = _join(engine, alive)
     farm.release(grant)
-    told: list[requests.Handover] = []
+    body: list[requests.Handover] = []
 
     def fetched() -> bool:
         with engine.begin() as conn:
             requests.beat(conn, home=alive)
-            told.extend(requests.confirm(conn, home=alive))
-        return bool(told)
+            body.extend(requests.confirm(conn, home=alive))
+        return bool(body)
 
     took = until(fetched, seconds=6)
 
-    assert [handover.key for handover in told] == [second.key]
+    assert [handover.key for handover in body] == [second.key]
     assert _ends(engine) == ["holder", "unclaimed"]
     assert 1.5 < took < 5
 

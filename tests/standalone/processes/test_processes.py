@@ -34,7 +34,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
     started.kill()
 
 
-def told(process: Process) -> str:
+def printed(process: Process) -> str:
     """The first line it wrote."""
     assert processes.passes(lambda: bool(process.last_lines()), seconds=10)
     return process.last_lines()[0]
@@ -46,7 +46,7 @@ def test_what_listens_is_stopped_and_what_does_not_is_killed(process: Process) -
     after_sleep = process.ending
 
     process.launch(DEAF)
-    told(process)
+    printed(process)
     process.stop(by={signal.SIGTERM: 0.1})
 
     assert (after_sleep, process.ending) == ("killed by SIGTERM", "killed by SIGKILL")
@@ -54,7 +54,7 @@ def test_what_listens_is_stopped_and_what_does_not_is_killed(process: Process) -
 
 def test_a_killed_process_takes_its_children_along(process: Process) -> None:
     process.launch(WITH_CHILD)
-    child = psutil.Process(int(told(process)))
+    child = psutil.Process(int(printed(process)))
 
     process.kill()
 
@@ -63,7 +63,7 @@ def test_a_killed_process_takes_its_children_along(process: Process) -> None:
 
 def test_a_process_that_was_killed_by_others_leaves_no_children_once_it_is_mourned(process: Process) -> None:
     process.launch(WITH_CHILD)
-    child = psutil.Process(int(told(process)))
+    child = psutil.Process(int(printed(process)))
     os.kill(process.pid, signal.SIGKILL)
     assert processes.passes(lambda: not process.alive, seconds=10)
 

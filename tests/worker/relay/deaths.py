@@ -64,8 +64,8 @@ def _watch_engine(engine: Engine, death: Death) -> None:
 def _watched(name: str, original: Callable[..., Any], death: Death) -> Callable[..., Any]:
     def call(target: Any, *args: Any, **kwargs: Any) -> Any:
         words = str(args[0]).split() if args else []
-        told = f"{name} {' '.join(words[:3])}".strip()
-        return death.call(told, lambda: original(target, *args, **kwargs), lambda: _break(target))
+        body = f"{name} {' '.join(words[:3])}".strip()
+        return death.call(body, lambda: original(target, *args, **kwargs), lambda: _break(target))
 
     return call
 

@@ -91,14 +91,14 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
 def test_what_the_api_has_told_already_is_neither_composed_nor_written_again(
     farm: Farm, telling: Relay, cache: Cache, composed: list[UUID]
 ) -> None:
-    told, untold, older = farm.grow(3)
-    for user_id in (told, untold, older):
+    body, untold, older = farm.grow(3)
+    for user_id in (body, untold, older):
         farm.acquire(user_id)
-    cache.put([Entry(told, 2, OF_THE_API), Entry(older, 1, None)])
+    cache.put([Entry(body, 2, OF_THE_API), Entry(older, 1, None)])
 
     settle(telling)
 
-    of_api, of_event, brought_up = cache.get(told), cache.get(untold), cache.get(older)
+    of_api, of_event, brought_up = cache.get(body), cache.get(untold), cache.get(older)
     assert of_api is not None
     assert of_api.lock == OF_THE_API
     assert of_event is not None

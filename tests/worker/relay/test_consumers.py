@@ -127,16 +127,16 @@ def test_the_cloudevents_sdk_reads_every_event(farm: Farm, relay: Relay, outside
     settle(relay)
 
     for cursor, body in outsider.entries():
-        told = json.loads(body)
+        answer = json.loads(body)
         event = JSONFormat().read(None, body)
-        assert faults(told) == []
-        assert (event.get_specversion(), event.get_type()) == ("1.0", told["type"])
-        assert (event.get_source(), event.get_id()) == ("/botfarm", told["id"])
-        assert event.get_subject() == f"users/{told['partitionkey']}"
-        assert event.get_time() == datetime.fromisoformat(told["time"])
-        assert event.get_data() == told["data"]
+        assert faults(answer) == []
+        assert (event.get_specversion(), event.get_type()) == ("1.0", answer["type"])
+        assert (event.get_source(), event.get_id()) == ("/botfarm", answer["id"])
+        assert event.get_subject() == f"users/{answer['partitionkey']}"
+        assert event.get_time() == datetime.fromisoformat(answer["time"])
+        assert event.get_data() == answer["data"]
         assert event.get_extension("cursor") == cursor
-        assert event.get_extension("lockversion") == told["lockversion"]
+        assert event.get_extension("lockversion") == answer["lockversion"]
     assert {json.loads(body)["type"].split(".")[2] for _, body in outsider.entries()} == {
         "created",
         "acquired",
@@ -147,7 +147,7 @@ def test_the_cloudevents_sdk_reads_every_event(farm: Farm, relay: Relay, outside
 def test_the_cloudevents_sdk_refuses_what_is_no_event(farm: Farm, relay: Relay, outsider: Outsider) -> None:
     farm.change(1)
     settle(relay)
-    told = json.loads(outsider.entries()[0][1])
+    body = json.loads(outsider.entries()[0][1])
 
     with pytest.raises(Exception, match="source"):
-        JSONFormat().read(None, json.dumps({name: value for name, value in told.items() if name != "source"}))
+        JSONFormat().read(None, json.dumps({name: value for name, value in body.items() if name != "source"}))

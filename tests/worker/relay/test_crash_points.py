@@ -91,7 +91,7 @@ def test_wherever_a_relay_dies_every_change_is_told_once(
     trouble: Trouble, deaths: Callable[..., list[str]], farm: Farm, outsider: Outsider
 ) -> None:
     def judge(_: int) -> None:
-        assert outsider.entries() == farm.told()
+        assert outsider.entries() == farm.numbered()
         assert farm.state.published_seq == farm.state.last_seq == len(outsider.entries())
         assert farm.state.epoch == 1
 
@@ -106,12 +106,12 @@ def test_wherever_a_relay_dies_every_change_is_told_once(
 def test_wherever_a_relay_dies_a_rewound_database_gets_one_new_epoch(
     trouble: Trouble, deaths: Callable[..., list[str]], farm: Farm, outsider: Outsider
 ) -> None:
-    told, epochs = [20], [1]  # entries on the stream, and the epoch, before each death
+    body, epochs = [20], [1]  # entries on the stream, and the epoch, before each death
 
     def judge(kept: int) -> None:
-        assert outsider.entries()[told[-1] :] == farm.told()[kept:]
+        assert outsider.entries()[body[-1] :] == farm.numbered()[kept:]
         assert farm.state.epoch == epochs[-1] + 1
-        told.append(len(outsider.entries()))
+        body.append(len(outsider.entries()))
         epochs.append(farm.state.epoch)
 
     calls = deaths(trouble=trouble, judge=judge)
@@ -131,4 +131,4 @@ def test_a_relay_without_a_watermark_of_its_own_would_be_found_out(
 
     outsider.client.xadd(outsider.key, {"e": body}, id=f"1-{seq + 1}")
 
-    assert outsider.entries() != farm.told()
+    assert outsider.entries() != farm.numbered()

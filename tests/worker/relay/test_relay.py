@@ -46,7 +46,7 @@ def test_every_change_comes_to_the_stream_once_in_order_and_word_for_word(
 
     settle(relay)
 
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
     assert outsider.cursors() == [f"1-{n}" for n in range(1, 1_235)]
     assert farm.state.published_seq == farm.state.last_seq == 1_234
 
@@ -60,10 +60,10 @@ def test_an_entry_is_a_cloudevent_whose_cursor_is_the_id_of_the_entry(
     settle(relay)
 
     cursor, body = outsider.entries()[-1]
-    told = json.loads(body)
-    assert (told["cursor"], told["sequence"], told["epoch"]) == (cursor, "00000000000000000002", "1")
-    assert told["type"] == "botfarm.lock.acquired.v1"
-    assert told["data"]["token"] == told["lockversion"] == 2
+    answer = json.loads(body)
+    assert (answer["cursor"], answer["sequence"], answer["epoch"]) == (cursor, "00000000000000000002", "1")
+    assert answer["type"] == "botfarm.lock.acquired.v1"
+    assert answer["data"]["token"] == answer["lockversion"] == 2
     assert str(grant.lease_id) not in body
 
 
@@ -113,7 +113,7 @@ def test_sequencing_goes_on_while_redis_is_away(engine: Engine, farm: Farm) -> N
     relay.sequence()
 
     assert farm.state.last_seq == 10
-    assert len(farm.told()) == 10
+    assert len(farm.numbered()) == 10
 
 
 def test_numbers_that_outrun_the_partitions_make_one(
@@ -145,7 +145,7 @@ def test_a_relay_that_dies_between_two_steps_leaves_nothing_lost_and_nothing_twi
 
     settle(make_relay())
 
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
     assert farm.state.published_seq == 750
 
 
@@ -172,7 +172,7 @@ def test_a_batch_of_which_only_the_first_half_was_appended_is_completed(
 
     settle(relay)
 
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
 
 
 def test_a_batch_is_appended_whole_or_not_at_all_when_another_was_faster(
@@ -244,5 +244,5 @@ def test_the_way_from_change_to_stream_is_measured_once_from_the_time_of_the_cha
 
     assert measured[0] == count + 3
     assert 3 * 3_600 <= measured[1] - seconds < 3 * 3_700
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
     assert _latency() == measured  # what is put back was measured before

@@ -33,7 +33,7 @@ def test_a_deleted_stream_is_filled_again_without_a_new_event(
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
     assert len(outsider.entries()) == 30
 
 
@@ -47,7 +47,7 @@ def test_a_deleted_stream_gets_only_the_newest_events_that_it_is_to_keep(
 
     settle(relay)
 
-    assert outsider.entries() == farm.told()[-1_000:]
+    assert outsider.entries() == farm.numbered()[-1_000:]
 
 
 def test_a_tail_lost_in_a_failover_is_appended_again(published: Farm, relay: Relay, outsider: Outsider) -> None:
@@ -56,7 +56,7 @@ def test_a_tail_lost_in_a_failover_is_appended_again(published: Farm, relay: Rel
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
 
 
 def test_a_tail_lost_is_found_by_a_relay_that_has_just_started(
@@ -66,7 +66,7 @@ def test_a_tail_lost_is_found_by_a_relay_that_has_just_started(
 
     settle(make_relay())
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
 
 
 @pytest.mark.parametrize("count", [1, 29, 30])
@@ -78,7 +78,7 @@ def test_entries_deleted_from_the_tail_come_back_although_the_last_id_stayed(
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
     assert _resyncs("cut") == before + 1
 
 
@@ -100,7 +100,7 @@ def test_a_last_id_moved_by_somebody_is_moved_back(published: Farm, relay: Relay
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_foreign_entry_at_the_tail_is_removed_and_the_order_goes_on(
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
     assert metrics.FOREIGN._value.get() == before + 1
 
 
@@ -137,7 +137,7 @@ def test_a_thousand_foreign_entries_are_removed_and_counted(published: Farm, rel
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
     assert metrics.FOREIGN._value.get() == before + 1_200
 
 
@@ -149,7 +149,7 @@ def test_a_foreign_entry_under_the_very_next_id_is_not_taken_for_ours(
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
 
 
 def test_a_foreign_entry_that_repeats_our_field_is_still_foreign(
@@ -160,7 +160,7 @@ def test_a_foreign_entry_that_repeats_our_field_is_still_foreign(
 
     settle(relay)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()
 
 
 def test_a_stream_of_foreign_entries_alone_is_emptied_and_filled(farm: Farm, relay: Relay, outsider: Outsider) -> None:
@@ -170,7 +170,7 @@ def test_a_stream_of_foreign_entries_alone_is_emptied_and_filled(farm: Farm, rel
 
     settle(relay)
 
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
 
 
 def test_a_consumer_group_that_has_read_a_foreign_entry_still_gets_ours(
@@ -213,7 +213,7 @@ def test_a_relay_over_a_key_of_another_type_fails_and_harms_nothing(
     assert outsider.client.get(outsider.key) == "somebody else's"
     outsider.client.delete(outsider.key)
     settle(relay)
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
 
 
 def test_a_mend_by_a_relay_that_was_slow_undoes_nothing(
@@ -230,4 +230,4 @@ def test_a_mend_by_a_relay_that_was_slow_undoes_nothing(
     slow.resync(batch, end)
     settle(slow)
 
-    assert outsider.entries() == published.told()
+    assert outsider.entries() == published.numbered()

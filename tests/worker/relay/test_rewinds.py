@@ -76,7 +76,7 @@ def test_a_database_set_back_in_place_is_known_by_the_tail_of_the_stream(
 
     assert farm.state.epoch == 2
     assert outsider.cursors()[30:] == [f"2-{n}" for n in range(21, 21 + new_changes)]
-    assert outsider.entries()[30:] == farm.told()[20:]
+    assert outsider.entries()[30:] == farm.numbered()[20:]
 
 
 def test_events_numbered_after_the_rewind_get_the_new_epoch_before_anybody_sees_them_on_the_stream(
@@ -89,11 +89,11 @@ def test_events_numbered_after_the_rewind_get_the_new_epoch_before_anybody_sees_
 
     settle(make_relay())
 
-    told = [json.loads(body) for _, body in outsider.entries()[30:]]
-    assert {event["epoch"] for event in told} == {"2"}
+    answer = [json.loads(body) for _, body in outsider.entries()[30:]]
+    assert {event["epoch"] for event in answer} == {"2"}
     with farm.engine.begin() as conn:
         page = feed.read(conn, after="2-20", limit=100, by=feed.Filter())
-    assert [str(event.cursor) for event in page.events] == [event["cursor"] for event in told]
+    assert [str(event.cursor) for event in page.events] == [event["cursor"] for event in answer]
 
 
 def test_a_stream_of_a_higher_epoch_than_the_database_knows_is_exceeded(
@@ -130,7 +130,7 @@ def test_a_stream_deleted_after_a_rewind_is_filled_with_the_history_that_counts(
 
     settle(relay)
 
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
     assert seqs(outsider.cursors()) == list(range(1, 26))
 
 

@@ -45,7 +45,7 @@ def test_racing_relays_put_every_change_on_the_stream_once_and_in_order(
 
     assert not failures
     assert outsider.cursors() == [f"1-{n}" for n in range(1, 481)]
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
     assert len(set(event_ids(outsider.entries()))) == 480
 
 
@@ -61,7 +61,7 @@ def test_racing_relays_fill_a_deleted_stream_together(farm: Farm, make_relay: Ma
         thread.join()
 
     settle(make_relay())
-    assert outsider.entries() == farm.told()
+    assert outsider.entries() == farm.numbered()
 
 
 def test_a_relay_keeps_to_its_work_without_resyncs_while_another_does_the_same_work(

@@ -25,8 +25,8 @@ class Received:
 
     @property
     def event(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.body)
-        return told
+        answer: dict[str, Any] = json.loads(self.body)
+        return answer
 
     @property
     def seq(self) -> int:

@@ -95,10 +95,10 @@ def test_redirects_are_never_followed(farm: Farm, hooks: Hooks, receiver: Receiv
 
 def test_the_schedule_is_the_published_one() -> None:
     hours = [2, 5, 10, 14, 20, 24]
-    told = f"after 5 s, 5 min, 30 min, {', '.join(map(str, hours[:-1]))} and {hours[-1]} h"
+    body = f"after 5 s, 5 min, 30 min, {', '.join(map(str, hours[:-1]))} and {hours[-1]} h"
 
     assert [pause.total_seconds() for pause in DELAYS] == [0, 5, 300, 1_800, *(3_600 * pause for pause in hours)]
-    assert told in " ".join(README.read_text(encoding="utf-8").split())
+    assert body in " ".join(README.read_text(encoding="utf-8").split())
     assert guarded_client.TIMEOUT_SECONDS == 15
 
 
@@ -146,12 +146,12 @@ def test_a_disabling_is_told_by_one_event_and_enabling_goes_on_where_it_stood(
 
     assert (disabled.status, disabled.status_reason, disabled.cursor.seq) == ("disabled", "gone", 2)
     assert receiver.seqs == [1, 2, 3, 3, 4]
-    told = receiver.received[-1].event
-    assert told["type"] == "botfarm.webhook.disabled.v1"
-    assert told["subject"] == f"webhooks/{webhook_id}"
-    assert told["data"] == {"webhook_id": str(webhook_id), "reason": "gone", "cursor": "1-2"}
-    assert "lockversion" not in told
-    assert len(farm.told()) == 4
+    body = receiver.received[-1].event
+    assert body["type"] == "botfarm.webhook.disabled.v1"
+    assert body["subject"] == f"webhooks/{webhook_id}"
+    assert body["data"] == {"webhook_id": str(webhook_id), "reason": "gone", "cursor": "1-2"}
+    assert "lockversion" not in body
+    assert len(farm.numbered()) == 4
 
 
 def test_a_receiver_that_is_gone_for_good_makes_no_loop_of_its_own_events(
@@ -165,7 +165,7 @@ def test_a_receiver_that_is_gone_for_good_makes_no_loop_of_its_own_events(
         hooks.turn()
 
     assert receiver.seqs == [1]
-    assert len(farm.told()) == 2
+    assert len(farm.numbered()) == 2
     assert hooks.get(webhook_id).status == "disabled"
 
 

@@ -38,8 +38,8 @@ def test_every_request_verifies_and_its_body_is_the_cloudevent_of_the_feed(
 
     hooks.turn()
 
-    told = farm.told()
-    assert [received.body.decode() for received in receiver.received] == [body for _, body in told]
+    answer = farm.numbered()
+    assert [received.body.decode() for received in receiver.received] == [body for _, body in answer]
     for received in receiver.received:
         Webhook(hooks.secrets[webhook_id]).verify(received.body, received.headers)
         event = from_http_event(HTTPMessage(received.headers, received.body), JSONFormat())
@@ -133,7 +133,7 @@ def test_what_is_found_due_is_what_the_feed_shows_under_the_same_filter(
 
     due = hooks.turn()
 
-    shown = [body for _, body in farm.told() if by.env != "prod" and (not by.types or "user.created" in body)]
+    shown = [body for _, body in farm.numbered() if by.env != "prod" and (not by.types or "user.created" in body)]
     assert [received.body.decode() for received in receiver.received] == shown
     assert due == (1 if shown else 0)
 
