@@ -49,7 +49,7 @@ class Principal:
             raise Forbidden
 
     def demand_projects(self, projects: Collection[UUID] | None) -> None:
-        """Raises Forbidden unless these are among the principal's own: nobody gives away what it has not."""
+        """Raises Forbidden unless the principal has all of these itself."""
         self.demand_project(*([None] if projects is None else projects))
 
 
@@ -68,7 +68,7 @@ class Demand(SecurityBase):
         return self.of(request.scope.get(PLACE))
 
     def of(self, principal: Principal | None) -> Principal:
-        """Raises Unauthenticated when the gate has let nobody in, Forbidden when the principal lacks the scope."""
+        """Raises Unauthenticated without a principal, Forbidden when it lacks the scope."""
         if principal is None:
             raise Unauthenticated
         if self.scopes:

@@ -1,4 +1,4 @@
-"""How errors look over HTTP: RFC 9457 `application/problem+json`; what is said of a refusal is in `problems`."""
+"""How errors look over HTTP: RFC 9457 `application/problem+json`. The texts of refusals are in `problems`."""
 
 import http
 import math
@@ -21,10 +21,10 @@ from domain.timestamps import utc
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_MOST = 60
 ADVICE = {
-    404: "There is nothing at this path: /docs lists what there is.",
-    405: "This path does not take this method: /docs lists those that it takes.",
+    404: "There is no such path. See /docs for the calls there are.",
+    405: "This path does not support this method. See the Allow header, or /docs.",
 }
-TOO_LARGE_DETAIL = "The body is larger than 1 MiB: send less at once."
+TOO_LARGE_DETAIL = "The body is larger than 1 MiB. Split it into smaller calls."
 INCOMPLETE_DETAIL = (
     "The body is not as long as Content-Length or Transfer-Encoding announced, or they contradict each other. Nothing"
     " was done: send the call again with its whole body."
@@ -80,8 +80,12 @@ def document(refusal: Refusal, *, instance: str) -> tuple[dict[str, Any], dict[s
 def invalid_document(found: Sequence[Mapping[str, Any]], *, instance: str) -> dict[str, Any]:
     """The problem document of invalid input. It says where and why, never what: the input may hold a password."""
     places = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in found]
-    detail = f"{len(places)} thing(s) of this request are not as they must be: see errors."
+    detail = _invalid_fields(len(places))
     return _body(422, "invalid-request", "Invalid request", detail, instance) | {"errors": places}
+
+
+def _invalid_fields(number: int) -> str:
+    return f"The request has {number} invalid field{'' if number == 1 else 's'}; see `errors`."
 
 
 def too_large(instance: str) -> dict[str, Any]:
@@ -130,7 +134,7 @@ def _failed(error: Exception, instance: str) -> JSONResponse:
     """A defect of ours. The server logs the traceback; the caller gets the request id to quote."""
     request_id = request_ids.current()
     log_.error("request_failed", path=instance, error=type(error).__name__)
-    detail = f"This is a defect of the server: quote request id {request_id} when you report it."
+    detail = f"The server failed on this call. Report it with request id {request_id}."
     body = _body(500, "internal", "Internal error", detail, instance)
     # uvicorn closes the connection of an app that raised: without this header a client would send its next call into
     # it.

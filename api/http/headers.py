@@ -14,7 +14,10 @@ def by_name(scope: Scope) -> dict[bytes, bytes]:
 
 
 def only(scope: Scope, name: bytes) -> bytes | None:
-    """The one header of that lower-case name; None when there is none, or several: nobody can say which is meant."""
+    """The one header of that lower-case name.
+
+    None when it is missing or repeated, since a repeated one is ambiguous.
+    """
     found = by_name(scope)
     value = found.get(name)
     if value is None or len(found) == len(scope["headers"]):

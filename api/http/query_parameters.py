@@ -1,4 +1,4 @@
-"""Query parameters nobody declared are refused: a misspelt filter must not silently match everything."""
+"""Undeclared query parameters are refused: a misspelt filter must not silently match everything."""
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +13,7 @@ async def refuse_unknown(request: Request) -> None:
     known = _declared(request)
     unknown = [name for name in request.query_params if name not in known]
     if unknown:
-        message = f"Unknown query parameter; known here: {', '.join(sorted(known)) or 'none'}"
+        message = f"Unknown query parameter; this path supports: {', '.join(sorted(known)) or 'none'}"
         raise RequestValidationError(
             [{"loc": ("query", name), "msg": message, "type": "extra_forbidden"} for name in unknown]
         )

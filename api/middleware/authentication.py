@@ -63,5 +63,5 @@ def _demands(dependant: Dependant) -> bool:
 
 
 def _authorization(scope: Scope) -> bytes | None:
-    """The header, if there is exactly one: of several nobody can say whose call it is."""
+    """The header, if there is exactly one; several are ambiguous and count as none."""
     return headers.only(scope, b"authorization")

@@ -1,7 +1,7 @@
 """What one process takes on: bounds that hold before anything of a request is looked at, on every way.
 
 The limits of a request's parts come from the longest that this API has a use for, with room to spare. A body must have
-come within 10 s: whoever sends slower holds memory and a connection for nothing. Slow headers never reach an app; see
+come within 10 s: a slower client holds memory and a connection for nothing. Slow headers never reach an app; see
 docs/proxy.md.
 """
 
@@ -80,12 +80,12 @@ def _oversized(scope: Scope) -> Mapping[str, Any] | None:
     """The problem of a request that is too large before its body, if it is."""
     path = scope["path"]
     if len(scope["query_string"]) > QUERY_MOST_BYTES or len(scope["raw_path"] or b"") > PATH_MOST_BYTES:
-        detail = f"The path and the query have {QUERY_MOST_BYTES // 1024} KiB each: send less."
+        detail = f"The path or the query is longer than {QUERY_MOST_BYTES // 1024} KiB. Shorten it."
         return errors.problem(414, "uri-too-long", "URI Too Long", detail, path[:PATH_MOST_BYTES])
     size = 0
     for name, value in scope["headers"]:  # a plain loop: this is asked of every call
         size += len(name) + len(value)
     if size > HEADERS_MOST_BYTES:
-        detail = f"The headers are larger than {HEADERS_MOST_BYTES // 1024} KiB: send less."
+        detail = f"The headers are larger than {HEADERS_MOST_BYTES // 1024} KiB. Send fewer or shorter headers."
         return errors.problem(431, "headers-too-large", "Request Header Fields Too Large", detail, path)
     return None

@@ -38,7 +38,7 @@ class Rate:
 
     Without keys, or without one presented, what counts is the address. A key that was in force when it was last judged
     here has a rate of its own, and nothing else counts. Any other counts by its address first, whatever it is, and then
-    by itself: so whoever makes up keys has one rate for all of them, and nobody looks a key up for a call beyond it.
+    by itself: so a client that invents keys has one rate for all of them, and no key is looked up for a call beyond it.
     What a key has counted by its address is given back once it is let in: good keys that come anew, after a restart all
     of them, leave the address they share as it was. Only as many may be on their way in at once as one caller may call.
     """
@@ -97,5 +97,5 @@ def judge(scope: Scope, *, good: bool) -> None:
 
 
 def too_often(path: str) -> Mapping[str, Any]:
-    detail = "More calls than one caller may make in this time: nothing was done, ask again after Retry-After."
-    return errors.problem(429, "rate-limited", "Too many calls", detail, path)
+    detail = "The rate limit of this caller is reached; nothing was done. Try again after Retry-After."
+    return errors.problem(429, "rate-limited", "Rate limit exceeded", detail, path)

@@ -39,7 +39,7 @@ router = APIRouter(prefix=f"{BASE}/events", tags=["events"])
 
 @router.get(
     "",
-    summary="Events in order, after a cursor",
+    summary="List events in order, after a cursor",
     response_class=Response,
     responses=FEED | openapi_responses.describe(*REFUSALS),
 )
@@ -59,7 +59,7 @@ async def read(
 
 @router.get(
     "/stream",
-    summary="Events as they come, as Server-Sent Events",
+    summary="Stream events as Server-Sent Events",
     response_class=Response,
     responses=STREAM | openapi_responses.describe(*REFUSALS),
 )

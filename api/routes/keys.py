@@ -21,7 +21,7 @@ KEYS = f"{BASE}/keys"
 router = APIRouter(prefix=BASE, tags=["keys"])
 
 
-@router.get("/whoami", summary="Who the caller is, and what it may do", responses=openapi_responses.describe())
+@router.get("/whoami", summary="Show the caller and what it may do", responses=openapi_responses.describe())
 @router.get("/whoami/", include_in_schema=False)
 async def whoami(caller: Anybody) -> WhoamiOut:
     return WhoamiOut.of(caller)
@@ -30,7 +30,7 @@ async def whoami(caller: Anybody) -> WhoamiOut:
 @router.post(
     "/keys/",
     status_code=201,
-    summary="Make a key; it is shown this once",
+    summary="Create a key; it is shown only in this answer",
     responses=openapi_responses.describe(KeyNameTaken),
 )
 @router.post("/keys", status_code=201, include_in_schema=False)
@@ -46,7 +46,7 @@ async def create(body: KeyIn, response: Response, services: Provided, caller: Ad
     return SecretKeyOut.made(key, secret)
 
 
-@router.get("/keys/", summary="List keys, revoked ones too", responses=openapi_responses.describe())
+@router.get("/keys/", summary="List keys, including revoked ones", responses=openapi_responses.describe())
 @router.get("/keys", include_in_schema=False)
 async def find(
     query: Annotated[KeysQuery, Query()], request: Request, response: Response, services: Provided, caller: Admin
@@ -57,7 +57,7 @@ async def find(
     return [KeyOut.of(key) for key in found]
 
 
-@router.get("/keys/{key_id}", summary="One key", responses=openapi_responses.describe(KeyNotFound))
+@router.get("/keys/{key_id}", summary="Get a key", responses=openapi_responses.describe(KeyNotFound))
 async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
     return KeyOut.of(await services.database.run(keys.get, key_id=key_id, projects=caller.projects))
 
@@ -65,7 +65,7 @@ async def get(key_id: UUID, services: Provided, caller: Admin) -> KeyOut:
 @router.delete(
     "/keys/{key_id}",
     status_code=204,
-    summary="Revoke a key, for good: within 5 s nobody lets it in any more; its locks live on",
+    summary="Revoke a key for good; every process refuses it within 5 s, its locks stay",
     responses=openapi_responses.describe(KeyNotFound),
 )
 async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
@@ -76,7 +76,7 @@ async def revoke(key_id: UUID, services: Provided, caller: Admin) -> Response:
 
 @router.post(
     "/keys/{key_id}/rotate",
-    summary="A new key for the same principal, shown this once; the old one goes on for a while",
+    summary="Rotate a key; the old one stays valid for a while",
     responses=openapi_responses.describe(KeyNotFound),
 )
 async def rotate(

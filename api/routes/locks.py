@@ -45,7 +45,7 @@ router = APIRouter(prefix=BASE + "/users/{user_id}", tags=["locks"])
 
 @router.post(
     "/acquire_lock",
-    summary="Take the lock of this user",
+    summary="Acquire the lock of a user",
     responses=openapi_responses.describe(
         UserNotFound,
         LockHeld,
@@ -95,7 +95,7 @@ async def acquire(
 
 @router.post(
     "/renew_lock",
-    summary="Set a new expiry for a lease in force",
+    summary="Renew the lock of a user",
     responses=openapi_responses.describe(UserNotFound, LeaseLost, LifetimeExceeded),
 )
 @fast_routes.route
@@ -116,7 +116,7 @@ async def renew(user_id: UUID, body: RenewIn, services: Provided, caller: Locker
 
 @router.post(
     "/release_lock",
-    summary="Give this user back",
+    summary="Release the lock of a user",
     responses=openapi_responses.describe(UserNotFound, LeaseLost, NotLockHolder),
 )
 @fast_routes.route
@@ -141,7 +141,7 @@ async def release(user_id: UUID, services: Provided, caller: Locker, body: Relea
 
 @router.get(
     "/lock",
-    summary="Whether this user is locked, and by whom",
+    summary="Get the lock of a user",
     response_model_exclude_unset=True,
     responses=openapi_responses.describe(UserNotFound),
 )

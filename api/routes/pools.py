@@ -33,7 +33,7 @@ router = APIRouter(prefix=f"{BASE}/users", tags=["pools"])
 
 @router.post(
     "/acquire_lock",
-    summary="Take the locks of any users that match: all or none",
+    summary="Acquire any users that match, all or none",
     responses=openapi_responses.describe(
         NoUserFree, NoMatchingUser, RequestEnded, RequestIdReused, RequestNotFound, LineFull, SealBroken, TooManyLocks
     ),
@@ -71,7 +71,7 @@ async def acquire(
 
 @router.post(
     "/renew_lock",
-    summary="Set a new expiry for many leases: one heartbeat for a whole job",
+    summary="Renew many leases in one call",
     responses=openapi_responses.describe(),
 )
 @fast_routes.route
@@ -96,7 +96,7 @@ async def renew(body: RenewManyIn, services: Provided, caller: Locker) -> Renewe
 
 @router.post(
     "/release_lock",
-    summary="Give many users back: by their leases, or all of one owner",
+    summary="Release many users, by lease or by owner",
     responses=openapi_responses.describe(),
 )
 @fast_routes.route

@@ -19,7 +19,7 @@ from domain.requests import Cancelled, Viewer
 router = APIRouter(prefix=f"{BASE}/lock_requests", tags=["waiting line"])
 
 
-@router.get("/", summary="The requests in line, the next one first", responses=openapi_responses.describe())
+@router.get("/", summary="List the requests in line, the next one first", responses=openapi_responses.describe())
 @router.get("", include_in_schema=False)
 async def find(query: Annotated[LimitQuery, Query()], services: Provided, caller: ReaderOrLocker) -> list[RequestOut]:
     found = await services.database.run(requests.find, viewer=_viewer(caller), limit=query.limit)
@@ -28,7 +28,7 @@ async def find(query: Annotated[LimitQuery, Query()], services: Provided, caller
 
 @router.get(
     "/{request_id}",
-    summary="One request: its place, how many users match, and who holds them until when",
+    summary="Get a request: its position, matching users and their holders",
     responses=openapi_responses.describe(RequestNotFound),
 )
 async def explain(request_id: UUID, services: Provided, caller: ReaderOrLocker) -> RequestOut:
@@ -39,7 +39,7 @@ async def explain(request_id: UUID, services: Provided, caller: ReaderOrLocker) 
 @router.delete(
     "/{request_id}",
     status_code=204,
-    summary="End a request: its place in line, or the locks that it was granted",
+    summary="Cancel a waiting request, or release what it was granted",
     description=(
         "A request that waits leaves the line: one's own, or as an admin anybody's. The locks of a granted one end as"
         " by a release if it is one's own; another principal's end by `force` only, with a `reason`, by an admin. Users"

@@ -12,7 +12,7 @@ from domain import statistics
 router = APIRouter(prefix=f"{BASE}/stats", tags=["operations"])
 
 
-@router.get("", summary="Totals per project, env and domain", responses=openapi_responses.describe())
+@router.get("", summary="Get totals per project, env and domain", responses=openapi_responses.describe())
 @router.get("/", include_in_schema=False)
 async def totals(services: Provided, caller: Reader) -> StatsOut:
     found = await services.database.run(statistics.totals, projects=caller.projects)

@@ -55,7 +55,7 @@ async def create(body: UserIn, response: Response, services: Provided, caller: A
 
 @router.post(
     "/batch",
-    summary="Create up to 1,000 users; a bad row never fails its neighbours",
+    summary="Create up to 1,000 users; each row succeeds or fails by itself",
     responses=openapi_responses.describe(),
 )
 async def create_batch(
@@ -77,9 +77,7 @@ async def create_batch(
     return BatchOut(results=[_result(outcome, instance=request.url.path) for outcome in outcomes])
 
 
-@router.get(
-    "/", summary="List users, in the order of their logins", responses=openapi_responses.describe(CursorMalformed)
-)
+@router.get("/", summary="List users, ordered by login", responses=openapi_responses.describe(CursorMalformed))
 @router.get("", include_in_schema=False)
 async def find(
     query: Annotated[UsersQuery, Query()], request: Request, response: Response, services: Provided, caller: Reader
@@ -94,14 +92,14 @@ async def find(
     return [UserOut.of(user) for user in page.users]
 
 
-@router.get("/{user_id}", summary="One user", responses=openapi_responses.describe(UserNotFound))
+@router.get("/{user_id}", summary="Get a user", responses=openapi_responses.describe(UserNotFound))
 async def get(user_id: UUID, services: Provided, caller: Reader) -> UserOut:
     return UserOut.of(await services.database.run(users.get, user_id=user_id, projects=caller.projects))
 
 
 @router.patch(
     "/{user_id}",
-    summary="Change a user; a lock is never touched",
+    summary="Change a user; its lock is not affected",
     responses=openapi_responses.describe(UserNotFound, SealingUnconfigured),
 )
 async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Admin) -> UserOut:
@@ -125,7 +123,7 @@ async def change(user_id: UUID, body: UserPatch, services: Provided, caller: Adm
 @router.delete(
     "/{user_id}",
     status_code=204,
-    summary="Delete a user; a locked one only with force and a reason",
+    summary="Delete a user; a locked one needs force and a reason",
     responses=openapi_responses.describe(UserNotFound, UserLocked),
 )
 async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services: Provided, caller: Admin) -> Response:
@@ -144,11 +142,11 @@ async def remove(user_id: UUID, query: Annotated[DeleteQuery, Query()], services
 
 @router.get(
     "/{user_id}/events",
-    summary="One user's history as CloudEvents, newest first; with `at`, who held it then",
+    summary="List the events of a user, newest first; `at` finds the holder at a time",
     description=(
         "With `at` the list has one event at most: the grant (`botfarm.lock.acquired.v1`) or last renewal of the lock"
         " that was in force at that moment, with `owner`, `token`, `locktime` and `expires_at` in its `data`. It is"
-        " empty when nobody held the user then, which is so from `expires_at` on even where `expired` was noted later."
+        " empty when the user was free then. A lock ends at `expires_at`, even where `expired` was written later."
         " A moment still to come is answered as of now."
     ),
     responses=openapi_responses.describe(CursorMalformed, HistoryTooOld),
@@ -208,5 +206,5 @@ def _filter(query: UsersQuery, caller: Principal) -> users.Filter:
 
 
 def _contradictory(labels: Sequence[str]) -> bool:
-    """Whether one key is asked to have two values: the filters AND, and nobody has both."""
+    """Whether one label key is filtered for two values, which no user can have."""
     return len(set(labels)) > len({label.split(":", 1)[0] for label in labels})

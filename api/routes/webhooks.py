@@ -45,7 +45,7 @@ router = APIRouter(prefix=f"{BASE}/webhooks", tags=["webhooks"])
 @router.post(
     "/",
     status_code=201,
-    summary="Create a webhook; its secret is shown this once",
+    summary="Create a webhook; its secret is shown only in this answer",
     responses=openapi_responses.describe(
         AddressForbidden, TooManyWebhooks, SealingUnconfigured, CursorMalformed, CursorTooOld, CursorUnknown
     ),
@@ -77,14 +77,14 @@ async def find(
     return [WebhookOut.of(webhook) for webhook in found]
 
 
-@router.get("/{webhook_id}", summary="One webhook", responses=openapi_responses.describe(WebhookNotFound))
+@router.get("/{webhook_id}", summary="Get a webhook", responses=openapi_responses.describe(WebhookNotFound))
 async def get(webhook_id: UUID, services: Provided, caller: Admin) -> WebhookOut:
     return WebhookOut.of(await services.database.run(webhooks.get, webhook_id=webhook_id, projects=caller.projects))
 
 
 @router.patch(
     "/{webhook_id}",
-    summary="Change a webhook, pause it, or set it active again where it stands",
+    summary="Change, pause or reactivate a webhook",
     responses=openapi_responses.describe(WebhookNotFound, AddressForbidden, CursorTooOld),
 )
 async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, caller: Admin) -> WebhookOut:
@@ -102,7 +102,7 @@ async def change(webhook_id: UUID, body: WebhookPatch, services: Provided, calle
 @router.delete(
     "/{webhook_id}",
     status_code=204,
-    summary="Delete a webhook with all that is known of its deliveries",
+    summary="Delete a webhook and its deliveries",
     responses=openapi_responses.describe(WebhookNotFound),
 )
 async def remove(webhook_id: UUID, services: Provided, caller: Admin) -> Response:
@@ -113,7 +113,7 @@ async def remove(webhook_id: UUID, services: Provided, caller: Admin) -> Respons
 
 @router.post(
     "/{webhook_id}/resume",
-    summary="Set a webhook active where it stands, or after a cursor",
+    summary="Resume a webhook at its cursor, or after another one",
     responses=openapi_responses.describe(WebhookNotFound, CursorMalformed, CursorTooOld, CursorUnknown),
 )
 async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: ResumeIn | None = None) -> WebhookOut:
@@ -125,7 +125,7 @@ async def resume(webhook_id: UUID, services: Provided, caller: Admin, body: Resu
 
 @router.post(
     "/{webhook_id}/rotate_secret",
-    summary="A new secret, shown this once; the old one signs too for a while",
+    summary="Rotate the secret of a webhook; the old one also signs for a while",
     responses=openapi_responses.describe(WebhookNotFound, SealingUnconfigured),
 )
 async def rotate_secret(
@@ -142,7 +142,7 @@ async def rotate_secret(
 
 @router.get(
     "/{webhook_id}/deliveries",
-    summary="What was sent and what came of it, newest first",
+    summary="List the deliveries of a webhook, newest first",
     responses=openapi_responses.describe(WebhookNotFound),
 )
 async def deliveries(
@@ -168,7 +168,7 @@ async def deliveries(
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/send_again",
     status_code=202,
-    summary="Send that event once more, whatever the webhook's status; its cursor stays",
+    summary="Send the event of a delivery again; the cursor does not move",
     responses=openapi_responses.describe(WebhookNotFound, DeliveryNotFound, EventGone),
 )
 async def send_again(webhook_id: UUID, delivery_id: DeliveryId, services: Provided, caller: Admin) -> DeliveryOut:

@@ -15,21 +15,21 @@ UNPRINTABLE = frozenset({"Cc", "Cs"})  # control characters, and halves of surro
 
 def _printable(text: str) -> str:
     if any(unicodedata.category(character) in UNPRINTABLE for character in text):
-        raise ValueError("must hold no control characters and no lone surrogates")
+        raise ValueError("must not contain control characters or lone surrogates")
     return text
 
 
 def _encodable(text: str) -> str:
     """A password may hold anything that can be stored and given back unchanged."""
     if any(unicodedata.category(character) == "Cs" for character in text):
-        raise ValueError("must hold no lone surrogates")
+        raise ValueError("must not contain lone surrogates")
     return text
 
 
 def _rfc_3339(text: object) -> object:
     """Pydantic alone would also take numbers, as seconds since 1970, and dates."""
     if not isinstance(text, str) or not RFC_3339.fullmatch(text):
-        raise ValueError("must be a moment by RFC 3339, with its offset: 2026-11-24T10:00:00Z")
+        raise ValueError("must be an RFC 3339 time with an offset, such as 2026-11-24T10:00:00Z")
     return text
 
 
@@ -38,7 +38,7 @@ def _utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must lie within the years 1 to 9999, in UTC") from None
+        raise ValueError("must be within the years 1 to 9999 in UTC") from None
 
 
 def _nfc(text: str) -> str:
@@ -48,7 +48,7 @@ def _nfc(text: str) -> str:
 def _small(metadata: Mapping[str, str]) -> Mapping[str, str]:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
     if size > METADATA_MOST_BYTES:
-        raise ValueError(f"must be {METADATA_MOST_BYTES} bytes at most, keys and values together")
+        raise ValueError(f"must be at most {METADATA_MOST_BYTES} bytes, keys and values together")
     return metadata
 
 

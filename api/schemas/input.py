@@ -20,7 +20,7 @@ class Input(BaseModel):
 
 
 class ForceQuery(Input):
-    """What another principal holds ends by force only, and whoever uses force says why."""
+    """The lock of another principal ends only by force, and force needs a reason."""
 
     force: Annotated[bool, Field(description="End what another principal holds; needs a reason and scope admin")] = (
         False
@@ -30,7 +30,7 @@ class ForceQuery(Input):
     @model_validator(mode="after")
     def _force_has_a_reason(self) -> Self:
         if self.force != (self.reason is not None):
-            raise ValueError("force and reason go together")
+            raise ValueError("force needs a reason, and a reason needs force")
         return self
 
 

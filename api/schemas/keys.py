@@ -17,7 +17,7 @@ LOCKS_MOST = 1_000_000
 
 def _each_once(scopes: Sequence[Scope]) -> Sequence[Scope]:
     if len(set(scopes)) < len(scopes):
-        raise ValueError("each scope may come once")
+        raise ValueError("must not repeat a scope")
     return scopes
 
 

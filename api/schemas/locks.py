@@ -44,9 +44,9 @@ class ReleaseIn(Input):
     @model_validator(mode="after")
     def _force_stands_alone(self) -> Self:
         if self.force and (self.reason is None or self.lease_id is not None):
-            raise ValueError("force needs a reason and no lease_id")
+            raise ValueError("force needs a reason, and no lease_id")
         if self.reason is not None and not self.force:
-            raise ValueError("reason goes with force only")
+            raise ValueError("reason is only for force")
         return self
 
 

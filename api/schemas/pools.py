@@ -44,7 +44,7 @@ class LeaseIn(Input):
 
 def _each_user_once(leases: list[LeaseIn]) -> list[LeaseIn]:
     if len({lease.user_id for lease in leases}) < len(leases):
-        raise ValueError("each user may come once")
+        raise ValueError("must not repeat a user")
     return leases
 
 
@@ -65,7 +65,7 @@ class ReleaseManyIn(Input):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.leases is None) == (self.owner is None):
-            raise ValueError("give either leases or owner")
+            raise ValueError("needs either leases or owner, not both")
         return self
 
 

@@ -46,9 +46,9 @@ class UserPatch(Input):
     def _sets_what_can_be_set(self) -> Self:
         for name in ("password", "env", "domain", "labels", "status"):
             if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out to keep it")
+                raise ValueError(f"{name} cannot be null; leave it out to keep its value")
         if "status_reason" in self.model_fields_set and self.status != "quarantined":
-            raise ValueError('status_reason goes with status "quarantined"')
+            raise ValueError('status_reason is only for status "quarantined"')
         return self
 
 
@@ -81,7 +81,7 @@ class HistoryQuery(Input):
     @model_validator(mode="after")
     def _one_question(self) -> Self:
         if self.at is not None and self.after is not None:
-            raise ValueError("`at` asks for one moment and has no pages: leave out `after`")
+            raise ValueError("`at` has no pages; leave out `after`")
         return self
 
 

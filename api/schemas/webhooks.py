@@ -17,11 +17,11 @@ URL_MOST = 2_048
 def _plain(url: HttpUrl) -> str:
     """As text, host names in ASCII and numbers that stand for addresses spelled out, as the URL standard says."""
     if url.username is not None or url.password is not None:
-        raise ValueError("must hold no credentials: receivers verify the signature")
+        raise ValueError("must not contain credentials; receivers verify the signature")
     if url.fragment is not None:
-        raise ValueError("must have no fragment: it would not be sent")
+        raise ValueError("must not have a fragment; it would not be sent")
     if len(str(url)) > URL_MOST:
-        raise ValueError(f"must be {URL_MOST} characters at most")
+        raise ValueError(f"must be at most {URL_MOST} characters")
     return str(url)
 
 
@@ -61,7 +61,7 @@ class WebhookPatch(Input):
     def _sets_what_can_be_set(self) -> Self:
         for name in ("url", "types", "status"):
             if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name} cannot be null: leave it out to keep it")
+                raise ValueError(f"{name} cannot be null; leave it out to keep its value")
         return self
 
 
@@ -80,7 +80,10 @@ class DeliveriesQuery(Input):
 
 
 class WebhookOut(BaseModel):
-    """Never with a secret. `cursor` is the last event dealt with, `attempt` how often the next was tried in vain."""
+    """A webhook without its secret.
+
+    `cursor` is the last event delivered or given up, `attempt` the failed tries of the next.
+    """
 
     id: UUID
     url: str

@@ -1,6 +1,8 @@
 """Every error is a problem document, and one table knows every refusal."""
 
 import inspect
+import json
+import re
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -98,6 +100,46 @@ def test_a_refusal_becomes_a_whole_document(refusal: Refusal) -> None:
     assert all(isinstance(body[member], str) and body[member] for member in MEMBERS - {"status"})
     assert all(value is None or isinstance(value, str | int) for value in body.values())
     assert ("Retry-After" in headers) == (TABLE[type(refusal)].retry_after is not None)
+
+
+DIALECT = re.compile(
+    r"\b(told|anew|in vain|who asks|whoever|somebody|nobody|thing\(s\)|as they must be|take stock|look at)\b",
+    re.IGNORECASE,
+)
+
+
+def badly_put(title: str, detail: str) -> list[str]:
+    """What is wrong with the texts of a problem."""
+    wrong = [] if len(title) <= 60 and not title.endswith(".") else [title]
+    wrong += [] if detail.endswith((".", "\u2026")) and detail[0].isupper() | detail[0].isalnum() else [detail]
+    return wrong + DIALECT.findall(f"{title} {detail}")
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: type(refusal).__name__)
+def test_a_title_is_short_and_a_detail_is_sentences_in_plain_words(refusal: Refusal) -> None:
+    body, _ = document(refusal, instance="/here")
+
+    assert badly_put(body["title"], body["detail"]) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "detail"),
+    [
+        ("A title.", "A detail."),
+        ("x" * 61, "A detail."),
+        ("A title", "No full stop"),
+        ("A title", "Nobody is told anew."),
+        ("A title", "2 thing(s) are not as they must be."),
+    ],
+)
+def test_negative_control_a_text_in_other_words_is_found(title: str, detail: str) -> None:
+    assert badly_put(title, detail) != []
+
+
+def test_the_texts_of_the_openapi_document_are_plain_words(farm: Farm) -> None:
+    document = farm.client.get("/openapi.json").json()
+
+    assert DIALECT.findall(json.dumps(document)) == []
 
 
 def test_no_two_refusals_share_a_type() -> None:

@@ -90,7 +90,7 @@ def test_json_that_is_nested_deep_is_invalid_and_no_defect(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
-    monkeypatch.setattr("api.middleware.limits.BODY_SECONDS", 0.5)
+    monkeypatch.setattr("api.middleware.body_deadline.BODY_SECONDS", 0.5)
     return 0.5
 
 
