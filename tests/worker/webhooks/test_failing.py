@@ -16,7 +16,7 @@ from tests.worker.webhooks.hooks import Hooks
 from tests.worker.webhooks.receivers import Behaviour, Receiver, answering, receiving
 from worker.webhooks import guarded_client
 
-README = Path(__file__).parents[3] / "README.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "webhooks.md"
 SOON = timedelta(seconds=5)
 
 
@@ -98,7 +98,7 @@ def test_the_schedule_is_the_published_one() -> None:
     body = f"after 5 s, 5 min, 30 min, {', '.join(map(str, hours[:-1]))} and {hours[-1]} h"
 
     assert [pause.total_seconds() for pause in DELAYS] == [0, 5, 300, 1_800, *(3_600 * pause for pause in hours)]
-    assert body in " ".join(README.read_text(encoding="utf-8").split())
+    assert body in " ".join(DOCUMENT.read_text(encoding="utf-8").split())
     assert guarded_client.TIMEOUT_SECONDS == 15
 
 
