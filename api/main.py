@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
 from api.auth.key_lookup import Identities
-from api.best_effort.after_commit import Aftermath
+from api.best_effort.after_commit import AfterCommit
 from api.best_effort.cache_writer import CacheWriter
 from api.best_effort.wake_ups import Hints
 from api.events.sse_response import Streams
@@ -40,8 +41,7 @@ from domain import sealing
 from domain.cache import Cache
 from domain.configuration.settings import Settings
 from domain.postgres import engines
-from domain.requests import Granted, Undo
-from domain.requests.records import Key
+from domain.requests import Undo
 
 STATIC = Path(__file__).parent / "static"
 
@@ -102,22 +102,39 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
 
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
-    # These try again by themselves, so their connections need no check before use.
-    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True, generic=True)
-    commits = GroupCommit(single, lanes=settings.lanes)
-    several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
-    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1)
-    line = engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True)
-    dispatcher, hints = _waiting_line(settings, line, pools, stopping=stopping)
+    home = uuid.uuid4()
+    hints = Hints(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        home=home,
+        granted=lambda: dispatcher.fetch(),  # noqa: PLW0108  -- made below: a hint may come once both are started
+        joined=lambda: dispatcher.expect(),  # noqa: PLW0108  -- likewise
+    )
+    dispatcher = Dispatcher(
+        engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True),
+        home=home,
+        tell=hints.tell,
+        hinted=lambda: hints.connected,
+        unclaimed=lambda key, granted: pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at)),
+        handed_over=lambda granted: after_commit.of_requests(granted),  # noqa: PLW0108  -- likewise
+        stopping=stopping,
+    )
     checks = {
         "database": health.database(engine(pool_size=sizes.health, patience_seconds=2)),
         "redis": health.broker(settings.redis_url),
     }
     monitor = health.Monitor(checks)
-    metrics = Metrics(figures=lambda: monitor.figures("database"), waiting=commits.waiting, counters=counters)
-    aftermath = Aftermath(metrics, writer, dispatcher)
-    commits.after_commit = aftermath.of_changes
-    pools.after_commit = dispatcher.handed_over = aftermath.of_requests
+    metrics = Metrics(
+        figures=lambda: monitor.figures("database"),
+        waiting=lambda: commits.waiting(),  # noqa: PLW0108  -- likewise
+        counters=counters,
+    )
+    after_commit = AfterCommit(metrics, writer, dispatcher)
+    # The lanes try again by themselves, so their connections need no check before use.
+    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True, generic=True)
+    commits = GroupCommit(single, lanes=settings.lanes, after_commit=after_commit.of_changes)
+    several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
+    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1, after_commit=after_commit.of_requests)
     database = Database(engine(pool_size=sizes.calls), threads=sizes.calls)
     tailer = Tailer(
         engine(pool_size=sizes.tailer, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams
@@ -142,28 +159,6 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
         webhooks_most=settings.webhooks_most,
         stopping=stopping,
     )
-
-
-def _waiting_line(
-    settings: Settings, engine: Engine, pools: GroupCommit, *, stopping: threading.Event
-) -> tuple[Dispatcher, Hints]:
-    """The dispatcher of the waiting line, and the wake-ups it exchanges with other processes."""
-
-    def unclaimed(key: Key, granted: Granted) -> None:
-        pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at))
-
-    dispatcher = Dispatcher(engine, unclaimed=unclaimed)
-    hints = Hints(
-        settings.redis_url,
-        prefix=settings.redis_prefix,
-        home=dispatcher.home,
-        granted=dispatcher.fetch,
-        joined=dispatcher.expect,
-    )
-    dispatcher.stopping = stopping
-    dispatcher.tell = hints.tell
-    dispatcher.hinted = lambda: hints.connected
-    return dispatcher, hints
 
 
 @contextlib.asynccontextmanager

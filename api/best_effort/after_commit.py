@@ -1,4 +1,4 @@
-"""What follows once a group of changes is committed: figures, the cache, and those who wait for a user."""
+"""What follows once a batch of changes is committed: metrics, the cache, and the waiting line."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from domain.locks import Grant, Released
 from domain.requests import Granted
 
 
-class Aftermath:
-    """Called by whoever has committed, on its thread; nothing here waits for anything."""
+class AfterCommit:
+    """Called after each commit, on the thread that made it; nothing here waits for anything."""
 
     def __init__(self, metrics: Metrics, writer: CacheWriter, dispatcher: Dispatcher) -> None:
         self._metrics = metrics

@@ -17,6 +17,7 @@ from api.events.sse_frames import Frames
 from api.events.subscriptions import Subscription
 from api.events.tailer import KEEP_ALIVE_SECONDS, Tailer
 from api.execution.database_threads import Database
+from api.http.disconnects import disconnected
 from api.observability.stream_metrics import StreamFigures
 from domain import log
 from domain.errors import DatabaseUnavailable, Overloaded, Refusal
@@ -73,7 +74,7 @@ class EventStream(Response):
         subscription = tailer.attend()
         unwatch = self._watch(subscription.end)
         writing = asyncio.ensure_future(self._write(send, subscription))
-        gone = asyncio.ensure_future(_hang_up(receive))
+        gone = asyncio.ensure_future(disconnected(receive))
         figures.open.inc()
         try:
             ends: set[asyncio.Future[None]] = {writing, gone, subscription.ended}
@@ -138,8 +139,3 @@ class EventStream(Response):
 
 def _body(body: bytes, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-async def _hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue

@@ -4,7 +4,6 @@ It runs when something here may have freed a user or joined the line, when anoth
 user becomes available by itself, and by the clock anyway: the poll repairs whatever a lost hint left undone.
 """
 
-import asyncio
 import contextlib
 import threading
 import time
@@ -16,17 +15,17 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.execution.waiting_calls import Waiter, resolve
+from api.execution.waiting_calls import Stop, WaitingCall
 from domain import log, requests
 from domain.postgres import engines
-from domain.requests import Granted, Handover
+from domain.requests import Ask, Granted, Handover
 from domain.requests.records import Key
 
 HINTED_POLL_SECONDS = 0.25
 BLIND_POLL_SECONDS = 0.05
 BEAT_SECONDS = 1.0
 PASSES_MOST = 50
-WIDE_SECONDS = 5.0  # after many free users were found, nobody counts them again for so long
+WIDE_SECONDS = 5.0  # after many free users were found, they are not counted again for this long
 FAILED_PAUSE_SECONDS = 0.2
 
 log_ = log.get(__name__)
@@ -47,7 +46,7 @@ class Dispatcher:
     hinted: Callable[[], bool] = lambda: False
     handed_over: Callable[[Sequence[Granted]], None] = lambda _granted: None
     stopping: threading.Event = field(default_factory=threading.Event)
-    _waiters: dict[Key, list[Waiter]] = field(default_factory=dict)
+    _calls: dict[Key, list[WaitingCall]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -57,7 +56,7 @@ class Dispatcher:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        self._tend_once()  # who is not known to be alive is granted nothing
+        self._tend_once()  # a home that is not known to be alive is granted nothing
         jobs = {"dispatcher": self._run, "line-fetcher": self._fetch_all, "line-tender": self._tend}
         self._threads = [threading.Thread(target=job, name=name, daemon=True) for name, job in jobs.items()]
         for thread in self._threads:
@@ -79,47 +78,47 @@ class Dispatcher:
         self._granted.set()
 
     def expect(self) -> None:
-        """Somebody somewhere has joined the line: what is freed here is worth a pass from now on."""
+        """A request of some process has joined the line: a freed user is worth a pass from now on."""
         self._busy = True
 
     def freed(self) -> None:
-        """A user may have become free: run a pass if anybody is known to wait."""
-        if self._busy or self._waiters:
+        """A user may have become free: run a pass if a call is known to wait."""
+        if self._busy or self._calls:
             self._woken.set()
 
-    def attend(self, key: Key) -> Waiter:
+    def attend(self, ask: Ask) -> WaitingCall:
         """Register an open call, before its request joins the line: the grant may come at once."""
-        loop = asyncio.get_running_loop()
-        waiter = Waiter(loop, loop.create_future())
+        call = WaitingCall(ask)
         with self._guard:
-            self._waiters.setdefault(key, []).append(waiter)
-        return waiter
+            self._calls.setdefault(call.key, []).append(call)
+        return call
 
-    def depart(self, key: Key, waiter: Waiter) -> bool:
+    def depart(self, call: WaitingCall, why: Stop) -> bool:
         """The call stops waiting.
 
         Returns whether it was the last one here for its request, so that its row must be updated.
         """
         with self._guard:
-            waiter.leaving = True
-            return not self._waited_for(key)
+            call.stop(why)
+            return not self._waited_for(call.key)
 
     def cancelled(self, key: Key) -> None:
         """The request was taken out: its calls here need not wait any longer, and what was kept for it is free."""
         self._rouse([key])
         self.wake()
 
-    def forget(self, key: Key, waiter: Waiter) -> None:
+    def forget(self, call: WaitingCall) -> None:
         """The call has its answer."""
         with self._guard:
-            remaining = [other for other in self._waiters.get(key, ()) if other is not waiter]
+            call.end()
+            remaining = [other for other in self._calls.get(call.key, ()) if other is not call]
             if remaining:
-                self._waiters[key] = remaining
+                self._calls[call.key] = remaining
             else:
-                self._waiters.pop(key, None)
+                self._calls.pop(call.key, None)
 
     def _waited_for(self, key: Key) -> bool:
-        return any(not waiter.leaving for waiter in self._waiters.get(key, ()))
+        return any(not call.stopped for call in self._calls.get(key, ()))
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -135,7 +134,7 @@ class Dispatcher:
     def _round(self) -> float:
         """Everything there is to do now; how long to sleep unless woken, in seconds."""
         poll = self._poll_seconds()
-        if self._waiters or self._look():
+        if self._calls or self._look():
             coming = self._pass()
             return poll if coming is None else min(poll, coming)
         return poll
@@ -146,14 +145,14 @@ class Dispatcher:
         return self._busy
 
     def _poll_seconds(self) -> float:
-        return HINTED_POLL_SECONDS if self.hinted() or not self._waiters else BLIND_POLL_SECONDS
+        return HINTED_POLL_SECONDS if self.hinted() or not self._calls else BLIND_POLL_SECONDS
 
     def _fetch_all(self) -> None:
         """Fetch on a thread of its own: a pass waits for those of other processes, and a grant should not."""
         while not self._closing.is_set():
             self._granted.wait(self._poll_seconds())
             self._granted.clear()
-            if not self._waiters:
+            if not self._calls:
                 continue
             try:
                 self._fetch()
@@ -188,8 +187,8 @@ class Dispatcher:
         while not self._closing.wait(BEAT_SECONDS):
             if self.stopping.is_set():
                 with self._guard:
-                    everybody = list(self._waiters)
-                self._rouse(everybody)
+                    keys = list(self._calls)
+                self._rouse(keys)
             self._tend_once()
 
     def _tend_once(self) -> None:
@@ -206,7 +205,7 @@ class Dispatcher:
     def _come_back(self) -> None:
         """Attend what was taken for left: by a sweep while this process hung, or by a call that went as one came."""
         with self._guard:
-            open_calls = [key for key in self._waiters if self._waited_for(key)]
+            open_calls = [key for key in self._calls if self._waited_for(key)]
         if not open_calls:
             return
         with self.engine.begin() as conn:
@@ -221,7 +220,7 @@ class Dispatcher:
     def _catch_up(self) -> None:
         """Rouse the calls whose requests left the line elsewhere: cancelled, or granted to a call at another home."""
         with self._guard:
-            joined = [key for key, waiters in self._waiters.items() if any(waiter.joined for waiter in waiters)]
+            joined = [key for key, calls in self._calls.items() if any(call.in_line for call in calls)]
         if joined:
             with self.engine.begin() as conn:
                 settled = requests.settled(conn, joined)
@@ -229,22 +228,22 @@ class Dispatcher:
 
     def _rouse(self, keys: Sequence[Key]) -> None:
         with self._guard:
-            waiters = [waiter for key in keys for waiter in self._waiters.get(key, ()) if waiter.joined]
-        for waiter in waiters:
+            calls = [call for key in keys for call in self._calls.get(key, ()) if call.in_line]
+        for call in calls:
             with contextlib.suppress(RuntimeError):  # that loop has ended
-                waiter.loop.call_soon_threadsafe(resolve, waiter, None)
+                call.resolve(None)
 
     def _answer(self, handovers: Sequence[Handover]) -> None:
         """Only after the commit. A grant that no call here waits for any more is given back."""
         for handover in handovers:
             with self._guard:
-                waiters = self._waiters.get(handover.key, [])
-            if not waiters:
+                calls = self._calls.get(handover.key, [])
+            if not calls:
                 self.unclaimed(handover.key, handover.granted)
-            for waiter in waiters:
-                waiter.shared = len(waiters) > 1
+            for call in calls:
+                call.shared = len(calls) > 1
                 try:
-                    waiter.loop.call_soon_threadsafe(resolve, waiter, handover.granted)
+                    call.resolve(handover.granted)
                 except RuntimeError:  # that loop has ended
                     self.unclaimed(handover.key, handover.granted)
 

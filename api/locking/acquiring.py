@@ -1,16 +1,17 @@
-"""Asking for users and, if need be, waiting in line for them: what an acquire call does."""
+"""Acquiring users, at once or by waiting in line for them."""
 
-import asyncio
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from starlette.requests import Request
 
 from api.auth.principals import PLACE
 from api.execution.group_commit import GroupCommit
-from api.execution.waiting_calls import Waiter
+from api.execution.waiting_calls import Stop, WaitingCall
+from api.http.disconnects import disconnected
+from api.locking import lock_answers
+from api.schemas.locks import AcquiredOut
+from api.schemas.pools import PoolOut
 from api.services import Services
 from domain import errors
 from domain.errors import (
@@ -21,27 +22,30 @@ from domain.errors import (
     NoUserFree,
     Overloaded,
     Refusal,
+    SealBroken,
     Unauthenticated,
 )
-from domain.locks import Acquire, Grant
-from domain.requests import Ask, Claim, Detach, Enqueue, Granted
+from domain.locks import Acquire, Grant, Release
+from domain.requests import Ask, Claim, Enqueue, Granted, Undo
 
 WORTH_WAITING = (LockHeld, CoolingDown, LineAhead)
 
 
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """Who waits: done is `hung_up` when its connection is closed, and `barred` when its key is no longer in force."""
+async def take(services: Services, ask: Ask, *, wait_seconds: int, chosen: bool, request: Request) -> PoolOut:
+    """Acquire any users that match. A grant whose passwords cannot be decrypted is undone, unless it is a repeat.
 
-    hung_up: "asyncio.Task[None]"
-    barred: "asyncio.Future[None]"
+    Raises the refusals of `serve`; SealBroken.
+    """
+    granted = await serve(services, ask, wait_seconds=wait_seconds, chosen=chosen, request=request)
+    try:
+        return lock_answers.of_request(services, granted, ask=ask)
+    except SealBroken:
+        if not granted.again:
+            services.requests.undo(Undo(ask.key, granted_at=granted.granted_at))
+        raise
 
-    @property
-    def gone(self) -> bool:
-        return self.hung_up.done() or self.barred.done()
 
-
-async def take(services: Services, ask: Ask, *, wait_seconds: int, chosen: bool, request: Request) -> Granted:
+async def serve(services: Services, ask: Ask, *, wait_seconds: int, chosen: bool, request: Request) -> Granted:
     """Any users that match, at once or within `wait_seconds`. `chosen` says that the caller chose the request id.
 
     Raises the refusals of `requests.take` and `requests.enqueue`; Unauthenticated for a key that ends meanwhile.
@@ -54,11 +58,25 @@ async def take(services: Services, ask: Ask, *, wait_seconds: int, chosen: bool,
 
 async def acquire(
     services: Services, wish: Acquire, *, wait_seconds: int, priority: int, chosen: bool, request: Request
-) -> Grant:
-    """The lock of one user, at once or within `wait_seconds`.
+) -> AcquiredOut:
+    """Acquire one user. A grant whose password cannot be decrypted is undone, unless it is a repeat.
 
-    Raises the refusals of `locks.acquire`; Unauthenticated for a key that ends while its caller waits.
+    A repeated grant stays: its caller may be at work with the password it got before. Raises the refusals of
+    `locks.acquire`; SealBroken; Unauthenticated for a key that ends while its caller waits.
     """
+    grant = await _grant(services, wish, wait_seconds=wait_seconds, priority=priority, chosen=chosen, request=request)
+    try:
+        return lock_answers.of_grant(services, grant)
+    except SealBroken:
+        if not grant.again:
+            services.commits.undo(Release(wish.user_id, wish.principal, grant.lease_id, reason="unclaimed"))
+        raise
+
+
+async def _grant(
+    services: Services, wish: Acquire, *, wait_seconds: int, priority: int, chosen: bool, request: Request
+) -> Grant:
+    """The lock of one user, at once or within `wait_seconds`."""
     try:
         grant: Grant = await _lane(services, wish).submit(wish, undo=not chosen)
     except WORTH_WAITING as refusal:
@@ -75,7 +93,7 @@ async def acquire(
 
 
 async def _claimed(services: Services, wish: Acquire, grant: Grant) -> Grant:
-    """A grant that is asked for again is its caller's, even if the call that waited for it has hung up meanwhile.
+    """A grant that is asked for again is its caller's, even if the call that waited for it was disconnected meanwhile.
 
     Raises LeaseLost when it was taken back before.
     """
@@ -92,77 +110,56 @@ def _lane(services: Services, wish: Acquire) -> GroupCommit:
 async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, request: Request) -> Granted:
     """Join the line, wait, and leave with a grant or with the place that is kept. Nothing is held meanwhile."""
     dispatcher = services.dispatcher
-    waiter = dispatcher.attend(ask.key)
-    with _watching(services, request) as caller:
+    call = dispatcher.attend(ask)
+    with call.watching(disconnected(request.receive), partial(services.identities.watch, request.scope[PLACE])):
         try:
             outcome = await services.requests.submit(Enqueue(ask, dispatcher.home))
-            if not isinstance(outcome, Granted):
-                waiter.joined = True
-                services.hints.tell_everybody()
-                dispatcher.wake()
-                ends: set[asyncio.Future[Any]] = {waiter.granted, caller.hung_up, caller.barred}
-                await asyncio.wait(ends, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if isinstance(outcome, Granted):
+                dispatcher.forget(call)
+                return outcome
+            call.joined()
+            services.hints.tell_everybody()
+            dispatcher.wake()
+            why = await call.wait(wait_seconds)
         except BaseException as failure:
             if isinstance(failure, Refusal) and not isinstance(failure, DatabaseUnavailable):
-                dispatcher.forget(ask.key, waiter)
+                dispatcher.forget(call)
             else:  # cancelled, or no answer from the database: the request may be in line all the same
-                services.background.start(_leave(services, ask, waiter, gone=True))
+                services.background.start(_leave(services, call, Stop.HUNG_UP))
             raise
-        gone, barred = caller.gone, caller.barred.done()
-    if isinstance(outcome, Granted):
-        dispatcher.forget(ask.key, waiter)
-        return outcome
-    if barred:
-        await _give_up(services, ask, waiter)
+    if why is Stop.KEY_ENDED:
+        await _give_up(services, call)
         raise Unauthenticated
-    granted = waiter.outcome()
-    if granted is None or gone:
-        return await _leave(services, ask, waiter, gone=gone)
-    dispatcher.forget(ask.key, waiter)
-    return granted
+    if why is not None or call.grant is None:
+        return await _leave(services, call, why or Stop.TIME_OVER)
+    dispatcher.forget(call)
+    return call.grant
 
 
-@contextlib.contextmanager
-def _watching(services: Services, request: Request) -> Iterator[_Caller]:
-    caller = _Caller(asyncio.ensure_future(_hang_up(request)), asyncio.get_running_loop().create_future())
-    unwatch = services.identities.watch(request.scope[PLACE], caller.barred.cancel)
-    try:
-        yield caller
-    finally:
-        unwatch()
-        caller.hung_up.cancel()
-
-
-async def _give_up(services: Services, ask: Ask, waiter: Waiter) -> None:
+async def _give_up(services: Services, call: WaitingCall) -> None:
     """Leave for good: the place in line is not kept, and a grant of the last moment is taken back."""
-    with contextlib.suppress(Refusal):  # whatever has become of the request, it is no longer its caller's business
-        await _leave(services, ask, waiter, gone=True, for_good=True)
+    with contextlib.suppress(Refusal):  # whatever becomes of the request, its caller is refused
+        await _leave(services, call, Stop.KEY_ENDED)
     services.dispatcher.wake()  # what was kept for it is free
 
 
-async def _leave(services: Services, ask: Ask, waiter: Waiter, *, gone: bool, for_good: bool = False) -> Granted:
+async def _leave(services: Services, call: WaitingCall, why: Stop) -> Granted:
     """Stop waiting, unless another call here waits for the same. A grant of the last moment is had, or taken back."""
     dispatcher = services.dispatcher
     try:
-        last = dispatcher.depart(ask.key, waiter)
-        if not last and (gone or not waiter.granted.done()):
-            raise NoUserFree(ask.request_id, 1, 1.0)
-        detach = Detach(ask, dispatcher.home, gone=gone and not waiter.shared, for_good=for_good and not waiter.shared)
-        late: Granted = await services.requests.submit(detach)
+        last = dispatcher.depart(call, why)
+        if not last and (why is not Stop.TIME_OVER or not call.resolved):
+            raise NoUserFree(call.ask.request_id, 1, 1.0)
+        late: Granted = await services.requests.submit(call.detach(home=dispatcher.home))
     except (DatabaseUnavailable, Overloaded):
-        granted = waiter.outcome()
-        if granted is not None:  # and not when the request left the line elsewhere: then the grant is not this call's
-            dispatcher.unclaimed(ask.key, granted)
+        if (
+            call.grant is not None
+        ):  # and not when the request left the line elsewhere: then the grant is not this call's
+            dispatcher.unclaimed(call.key, call.grant)
         raise
     finally:
-        dispatcher.forget(ask.key, waiter)
+        dispatcher.forget(call)
     return late
-
-
-async def _hang_up(request: Request) -> None:
-    """Returns when the caller's connection is closed."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue
 
 
 def _as_ask(wish: Acquire, *, priority: int) -> Ask:

@@ -1,8 +1,4 @@
-"""Builds the responses of lock calls; the only place where passwords are decrypted.
-
-A grant whose password cannot be decrypted is no use to its caller: the call fails, and its grant is undone at once
-(reason `unclaimed`). Only a lease that it had before is left to it: it may be at work with the password of then.
-"""
+"""Builds the responses of lock calls; the only place where passwords are decrypted."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,34 +12,20 @@ from api.services import Services
 from domain import log
 from domain.errors import LeaseLost, LifetimeExceeded, SealBroken, UserNotFound
 from domain.locks import Grant, Release, Released, Renew, Renewal
-from domain.requests import Ask, Granted, Undo
+from domain.requests import Ask, Granted
 
 log_ = log.get(__name__)
 
 
-def of_grant(services: Services, grant: Grant, *, principal: str) -> AcquiredOut:
-    """One granted lock, with the user's password. Raises SealBroken, and then the lock is given back."""
-    try:
-        return _opened(services, grant)
-    except SealBroken:
-        if not grant.again:
-            services.commits.undo(Release(grant.user.id, principal, grant.lease_id, reason="unclaimed"))
-        raise
-
-
 def of_request(services: Services, granted: Granted, *, ask: Ask) -> PoolOut:
-    """What a request was given. Raises SealBroken, and then all of it is given back."""
-    try:
-        users = [_opened(services, grant) for grant in granted.grants]
-    except SealBroken:
-        if not granted.again:
-            services.requests.undo(Undo(ask.key, granted_at=granted.granted_at))
-        raise
+    """The users of a granted request, with their passwords. Raises SealBroken."""
+    users = [of_grant(services, grant) for grant in granted.grants]
     lost = [_lost(loss, lease_id=ask.lease_for(loss.user_id)) for loss in granted.lost]
     return PoolOut(request_id=granted.request_id, users=users, lost=lost, server_time=users[0].server_time)
 
 
-def _opened(services: Services, grant: Grant) -> AcquiredOut:
+def of_grant(services: Services, grant: Grant) -> AcquiredOut:
+    """One granted lock, with the user's password. Raises SealBroken."""
     sealed, user = grant.password_sealed, grant.user
     try:
         password = None if sealed is None else services.ring.unseal(sealed, user_id=user.id)

@@ -9,7 +9,7 @@ from api.auth import audit_log
 from api.auth.principals import Locker, Reader
 from api.http import openapi_responses, random_ids, traceparent
 from api.http.paths import BASE
-from api.locking import acquiring, cached_reads, lock_answers
+from api.locking import acquiring, cached_reads
 from api.middleware import fast_routes
 from api.schemas.locks import (
     AcquiredOut,
@@ -81,7 +81,8 @@ async def acquire(
         traceparent=traceparent.current(),
         limited=caller.locks_most is not None,
     )
-    grant = await acquiring.acquire(
+    response.headers["Cache-Control"] = "no-store"
+    return await acquiring.acquire(
         services,
         wanted,
         wait_seconds=wish.wait_seconds,
@@ -89,8 +90,6 @@ async def acquire(
         chosen=wish.lease_id is not None,
         request=request,
     )
-    response.headers["Cache-Control"] = "no-store"
-    return lock_answers.of_grant(services, grant, principal=caller.name)
 
 
 @router.post(

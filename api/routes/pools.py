@@ -62,11 +62,10 @@ async def acquire(
         traceparent=traceparent.current(),
         limited=caller.locks_most is not None,
     )
-    granted = await acquiring.take(
+    response.headers["Cache-Control"] = "no-store"
+    return await acquiring.take(
         services, ask, wait_seconds=wish.wait_seconds, chosen=wish.request_id is not None, request=request
     )
-    response.headers["Cache-Control"] = "no-store"
-    return lock_answers.of_request(services, granted, ask=ask)
 
 
 @router.post(

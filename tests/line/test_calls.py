@@ -71,7 +71,7 @@ class Call:
         )
         request: Any = SimpleNamespace(receive=self._receive, scope={PLACE: ANONYMOUS})
         wait: Any = wait_seconds
-        return await acquiring.take(services, self.ask, wait_seconds=wait, chosen=True, request=request)
+        return await acquiring.serve(services, self.ask, wait_seconds=wait, chosen=True, request=request)
 
     def _watch(self, _caller: Any, end: Callable[[], object]) -> Callable[[], None]:
         if self.revoked:
@@ -98,7 +98,7 @@ def call(engine: Engine) -> Call:
 
 
 def _attended(call: Call) -> bool:
-    return call.ask.key in call.line.dispatcher._waiters
+    return call.ask.key in call.line.dispatcher._calls
 
 
 def test_a_grant_that_comes_as_the_time_is_over_is_had_and_not_given_back(call: Call) -> None:
