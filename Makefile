@@ -32,13 +32,13 @@ hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events 
 	$(python) -m benchmarks.hardships.held_snapshot
 	$(python) -m benchmarks.hardships.redis_outage
 
-test: ## run the tests on three processes, as they wait more than they work (ARGS="-k lease" picks some)
+test: ## run all tests on three processes, as they wait more than they work (ARGS="-k lease" picks some)
 	@sh .ci/install dev
-	@exec $(python) -m pytest -n 3 --dist worksteal $(ARGS)
+	@exec $(python) -m pytest -o testpaths=tests -n 3 --dist worksteal $(ARGS)
 
 long: ## 5 minutes of chaos instead of 8 s, 2,000 histories of the line instead of 200, 10 minutes of fuzzing instead of 1
 	@sh .ci/install dev
-	BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} $(python) -m pytest -m chaos --timeout 0 $(ARGS)
+	BOTFARM_CHAOS_SECONDS=$${BOTFARM_CHAOS_SECONDS:-300} $(python) -m pytest -o testpaths=tests -m chaos --timeout 0 $(ARGS)
 	BOTFARM_HYPOTHESIS=long $(python) -m pytest tests/line/test_machine.py --timeout 0 $(ARGS)
 	BOTFARM_FUZZ_SECONDS=$${BOTFARM_FUZZ_SECONDS:-600} $(python) -m pytest tests/fuzz --timeout 0 $(ARGS)
 

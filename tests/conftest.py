@@ -2,6 +2,7 @@
 
 import base64
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,18 @@ from tests.secrets import watching
 # How a server of this machine is set is nothing to the tests, but that its database may have a default password.
 for _name in Settings.model_fields.keys() - {"auth"}:
     os.environ.pop(f"BOTFARM_{_name.upper()}", None)
+
+
+# Nor what the shell was started with: `nohup` and background jobs leave signals ignored, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_number, signal.SIG_DFL)
+os.umask(0o022)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    quick = config.args_source is pytest.Config.ArgsSource.TESTPATHS and config.getini("testpaths") != ["tests"]
+    return "the quick part of the tests; `make test` runs everything" if quick else None
 
 
 @pytest.fixture(scope="session")

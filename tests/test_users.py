@@ -9,12 +9,13 @@ import pytest
 
 from api.main import create_app
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.servers import serving
 
 
 @pytest.fixture
 def client(settings: Settings) -> Iterator[httpx.Client]:
-    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=patience.limit(30)) as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from domain import requests
 from domain.configuration.settings import Settings
 from domain.events import outbox
 from domain.postgres import engines
+from tests import patience
 from tests.api.events.cloudevents import faults_of_all
 from tests.api.servers import serving
 
@@ -122,7 +123,9 @@ class Farm:
         head = f"POST {path} HTTP/1.1\r\nHost: farm\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(content)}\r\n\r\n"
         assert self.client.base_url.port
-        connection = socket.create_connection((self.client.base_url.host, self.client.base_url.port), timeout=10)
+        connection = socket.create_connection(
+            (self.client.base_url.host, self.client.base_url.port), timeout=patience.limit(10)
+        )
         connection.sendall(head.encode() + content)
         return connection
 
@@ -173,7 +176,7 @@ def farming(settings: Settings, *, http: type[asyncio.Protocol] = Protocol) -> I
     """A farm with these settings, served until the end of the block; then every event it ever told is looked at."""
     app = create_app(settings)
     engine = engines.engine(settings.database_url, patience_seconds=30)
-    with serving(app, http=http) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(app, http=http) as url, httpx.Client(base_url=url, timeout=patience.limit(30)) as client:
         farm = Farm(app, settings, client, engine)
         yield farm
         farm.callers.shutdown()

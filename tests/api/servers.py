@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +18,10 @@ from api.serving.protocol import Protocol
 from api.serving.server import config
 from domain.configuration.settings import Settings
 from standalone import ports
+from tests.patience import eventually
 
 SOURCES = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0  # a busy machine takes one of them to start a process
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 30.0) -> bool:
-    """Whether the condition becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @contextlib.contextmanager

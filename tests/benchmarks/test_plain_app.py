@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import Engine, text
 
-from api.schemas import output
+from api.schemas import locks as lock_schemas
+from api.schemas import users as user_schemas
 from benchmarks.farms.databases import fill
 from benchmarks.peers import pgbench, plain_app
 from domain import locks
@@ -71,9 +73,11 @@ def test_a_row_and_its_events_are_what_botfarm_would_have_made_of_them(engine: E
     assert trace(engine, theirs, by_plain(engine, theirs, lease_id)) == expected
 
 
-@pytest.mark.parametrize("name", ["LockOut", "UserOut", "AcquiredOut", "ReleasedOut"])
-def test_an_answer_has_the_fields_of_botfarms_own(name: str) -> None:
-    assert list(getattr(plain_app, name).model_fields) == list(getattr(output, name).model_fields)
+@pytest.mark.parametrize(
+    "own", [user_schemas.LockOut, user_schemas.UserOut, lock_schemas.AcquiredOut, lock_schemas.ReleasedOut]
+)
+def test_an_answer_has_the_fields_of_botfarms_own(own: type[BaseModel]) -> None:
+    assert list(getattr(plain_app, own.__name__).model_fields) == list(own.model_fields)
 
 
 def test_pgbench_runs_the_very_statements_of_the_plain_peer() -> None:

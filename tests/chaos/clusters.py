@@ -11,7 +11,7 @@ from domain.postgres import engines
 from standalone.processes import processes
 from standalone.servers import binaries, data_places
 from standalone.servers.postgres import Postgres
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 FOLLOW = "ALTER SYSTEM SET primary_conninfo = '{conninfo}'"
 CAUGHT_UP = "SELECT pg_last_wal_replay_lsn() >= CAST(:lsn AS pg_lsn)"

@@ -15,10 +15,10 @@ from domain.postgres import engines, schema_version
 from standalone.servers import data_places
 from standalone.servers.postgres import Postgres
 from tests.api.farms import LINE, Farm, farming
-from tests.api.servers import eventually
 from tests.chaos.clusters import Node
 from tests.chaos.endings import PATIENCE_SECONDS
 from tests.chaos.fences import Granted, judge
+from tests.patience import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(PATIENCE_SECONDS)]
 

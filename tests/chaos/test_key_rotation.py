@@ -18,7 +18,9 @@ from sqlalchemy import Engine, text
 
 from domain.configuration.settings import Settings
 from standalone import ports
-from tests.api.servers import ApiProcess, eventually
+from tests import patience
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 from tests.worker.workers import working
 
 USERS = "/api/v1/users"
@@ -42,7 +44,7 @@ class Load:
 
     def work(self) -> None:
         project_id = str(uuid.uuid4())
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=patience.limit(20)) as client:
             passwords: dict[str, str] = {}
             while not self.stopping.is_set():
                 try:
@@ -118,7 +120,7 @@ def turns(load: Load, *, more: int) -> None:
 
 def pad(url: str) -> None:
     """Rows enough for the re-sealing to be under way for a while."""
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=patience.limit(60)) as client:
         for _ in range(PADDING // 1_000):
             rows = [{"login": uuid.uuid4().hex, "password": "padding"} for _ in range(1_000)]
             client.post(f"{url}{USERS}/batch", json=rows).raise_for_status()

@@ -14,13 +14,13 @@ from domain.configuration.settings import Settings
 from domain.postgres import engines
 from domain.sealing import KeyRing
 from standalone.servers.valkey import Valkey
-from tests.api.servers import eventually
 from tests.chaos import accounts
 from tests.chaos.crowds import Crowd, settle_down
 from tests.chaos.endings import PATIENCE_SECONDS, epoch, settle, verdict
 from tests.chaos.ledger import Entry
 from tests.chaos.misfortunes import RelayProcess, relay_environment
 from tests.chaos.witnesses import OfStream
+from tests.patience import eventually
 
 pytestmark = pytest.mark.chaos
 

@@ -5,24 +5,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests import patience
+from tests.patience import eventually
+
 SOURCES = Path(__file__).resolve().parents[2]
 SECONDS = 100.0
 
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + SECONDS
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 def gone(process: psutil.Process) -> bool:
@@ -83,7 +78,7 @@ def start() -> Iterator[Start]:
 def test_a_short_run_holds_every_law_and_says_so_in_a_plain_log(start: Start) -> None:
     demo = start("--seconds", "3", "--clients", "4")
 
-    out, err = demo.communicate(timeout=100)
+    out, err = demo.communicate(timeout=patience.limit(100))
 
     assert (demo.returncode, err) == (0, ""), out
     assert "5,000 created, 0 there already" in out
@@ -101,7 +96,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_file(start: Start) -> None:
 
     demo.send_signal(signal.SIGINT)
     demo.send_signal(signal.SIGTERM)  # as make does after Ctrl-C
-    out, err = demo.communicate(timeout=60)
+    out, err = demo.communicate(timeout=patience.limit(60))
 
     assert (demo.returncode, err) == (130, "")
     assert "Interrupted: everything has been stopped." in out
@@ -124,7 +119,7 @@ def test_a_killed_run_leaves_no_process(start: Start) -> None:
 def test_an_api_that_is_not_there_is_one_line(start: Start) -> None:
     demo = start("--api-url", "http://127.0.0.1:1", "--redis-url", "redis://127.0.0.1:1/0")
 
-    _, err = demo.communicate(timeout=60)
+    _, err = demo.communicate(timeout=patience.limit(60))
 
     assert demo.returncode == 1
     assert err.startswith("botfarm: the API at http://127.0.0.1:1/api/v1/ does not answer")
@@ -138,7 +133,7 @@ def test_an_api_that_is_not_there_is_one_line(start: Start) -> None:
 def test_options_that_cannot_be_meant_are_refused(start: Start, arguments: tuple[str, ...]) -> None:
     demo = start(*arguments)
 
-    _, err = demo.communicate(timeout=60)
+    _, err = demo.communicate(timeout=patience.limit(60))
 
     assert demo.returncode == 2
     assert "usage: python -m demo" in err

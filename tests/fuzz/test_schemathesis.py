@@ -15,9 +15,10 @@ from domain.configuration.settings import Settings
 from tests.api.auth.keyrings import new_key
 from tests.api.farms import farming
 from tests.api.logs import logging_to
-from tests.api.servers import ApiProcess, eventually, serving
+from tests.api.servers import ApiProcess, serving
 from tests.fuzz.hooks import PLANTED
 from tests.fuzz.runs import SECONDS, START_SECONDS, fuzz
+from tests.patience import eventually
 
 PASSED_OVER = 1  # the stream
 KEYS_SECONDS = 15

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests import patience
 from tests.api.farms import USERS
 from tests.hostile.inputs import PLANTED, SPLIT, Hostile
 
@@ -146,7 +147,9 @@ async def behave(url: str, key: str, *, until: asyncio.Event) -> int:
     Raises AssertionError as soon as one time it does not.
     """
     done = 0
-    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+    async with httpx.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=patience.limit(60)
+    ) as client:
         while not until.is_set():
             login, lease = uuid.uuid4().hex, {"lease_id": str(uuid.uuid4())}
             user = await _told(client, f"{USERS}/batch", [{"login": login, "password": f"pw-{done}"}])

@@ -14,10 +14,11 @@ from api.middleware.limits import Limits
 from api.serving.protocol import Protocol
 from domain.configuration.settings import Settings
 from tests.api.farms import Farm, farming
-from tests.api.servers import eventually, serving
+from tests.api.servers import serving
 from tests.hostile.records import Records
 from tests.hostile.shapes import CALLS, LAST, REFUSED, WHOLE, Call, Way, head
 from tests.hostile.wires import Shape, exchange
+from tests.patience import eventually
 
 # Behind uvicorn's own protocol these calls are made, without their body; behind another offer, none is.
 OFFERS = {

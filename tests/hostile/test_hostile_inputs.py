@@ -12,9 +12,10 @@ import pytest
 from domain.configuration.settings import Settings
 from tests.api.auth.keyrings import OWN, new_key
 from tests.api.farms import farming
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
 from tests.hostile.callers import Attack, behave
 from tests.hostile.inputs import PLANTED, SPLIT, Hostile, inputs
+from tests.patience import eventually
 from tests.secrets import watching
 
 INPUTS, SLOW = 10_000, 40

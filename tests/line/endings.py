@@ -14,7 +14,8 @@ from domain.errors import Refusal
 from domain.requests import Ask, Cancelled, Enqueue, Granted, Viewer
 from domain.sealing import KeyRing
 from domain.users import NewUser
-from tests.worker.waiting import until
+from tests import patience
+from tests.patience import until
 
 OWN, FOREIGN = uuid.uuid4(), uuid.uuid4()
 TTL = timedelta(minutes=10)
@@ -89,7 +90,7 @@ class Farm:
             until(lambda: self.count(BLOCKED), what="waiting for the row")
             if then is not None:
                 then()
-        thread.join(30)
+        thread.join(patience.limit(30))
         (outcome,) = done
         return outcome
 

@@ -17,7 +17,8 @@ from domain.errors import RequestNotFound
 from domain.requests import Ask, Detach, Enqueue, Granted, Place, Undo, dispatching
 from domain.sealing import KeyRing
 from domain.users import NewUser
-from tests.worker.waiting import until
+from tests import patience
+from tests.patience import until
 
 HANG = text("UPDATE homes SET seen_at = seen_at - interval '5 s' WHERE id = :home")
 LONG_AGO = text("UPDATE lock_requests SET granted_at = granted_at - interval '3 s'")
@@ -202,7 +203,7 @@ def test_a_request_that_is_taken_out_just_as_it_is_asked_again_joins_anew(desk: 
         requests.undo(conn, [Undo(ask.key)])
         asking.start()
         until(lambda: desk.do(lambda conn: conn.execute(LOCKED).scalar_one()), what="waiting for the row")
-    asking.join(5)
+    asking.join(patience.limit(5))
 
     assert [place.request_id for place in joined] == [ask.request_id]
     assert desk.homes() == [desk.home]

@@ -20,6 +20,7 @@ from api.services import Background
 from domain.errors import DatabaseUnavailable, NoUserFree, Overloaded, Refusal, RequestIdReused, Unauthenticated
 from domain.requests import Ask, Detach, Enqueue, Granted, Handover, Place
 from domain.requests.records import Key
+from tests import patience
 from tests.api.logs import logging_to
 
 
@@ -221,5 +222,5 @@ def test_no_failure_of_a_pass_ends_the_dispatcher(engine: Engine, monkeypatch: p
     dispatcher = Dispatcher(engine, unclaimed=lambda _key, _granted: None)
     dispatcher.start()
 
-    assert passed.wait(5)
+    assert passed.wait(patience.limit(5))
     dispatcher.close()

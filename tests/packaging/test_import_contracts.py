@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests import patience
+
 ROOT = Path(__file__).parents[2]
 LINTER: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 NAMES = {contract["id"]: contract["name"] for contract in LINTER["contracts"]}
@@ -87,7 +89,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def _verdicts(folder: Path) -> dict[str, str]:
-    run = subprocess.run(CHECK, check=False, cwd=folder, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(CHECK, check=False, cwd=folder, capture_output=True, text=True, timeout=patience.limit(60))
     verdicts = {found["name"]: found["verdict"] for found in VERDICT.finditer(run.stdout)}
     assert verdicts.keys() == set(NAMES.values()), run.stdout + run.stderr
     return verdicts
@@ -110,7 +112,7 @@ def test_a_planted_violation_breaks_its_contract_alone(copy: Path, violation: Vi
 def test_a_new_room_in_the_domain_must_be_given_its_layer(copy: Path) -> None:
     (copy / "domain" / "newcomers.py").write_text("")
 
-    run = subprocess.run(CHECK, check=False, cwd=copy, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(CHECK, check=False, cwd=copy, capture_output=True, text=True, timeout=patience.limit(60))
 
     assert run.returncode != 0
     assert "newcomers" in run.stdout + run.stderr

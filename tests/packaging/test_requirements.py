@@ -10,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import patience
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -42,7 +44,9 @@ def _committed() -> list[Path]:
     """What git has or would take; in the image, which has no git, everything."""
     try:
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+        listed = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=patience.limit(30)
+        ).stdout
         found = [ROOT / line for line in listed.splitlines()]
     except (OSError, subprocess.CalledProcessError):
         found = [path for path in ROOT.rglob("*") if not PASSED_OVER & set(path.relative_to(ROOT).parts)]

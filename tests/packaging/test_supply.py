@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests import patience
+
 # The image of the tests has no linters; on the machines where changes are made they are there.
 for tool in ("pip_audit", "license_expression", "cyclonedx"):
     pytest.importorskip(tool)
@@ -45,7 +47,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 def run(name: str, *options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(ROOT / ".ci" / f"{name}.py"), *options]
     environment = {**os.environ, **variables}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=patience.limit(100), check=False
+    )
 
 
 class Advisories(BaseHTTPRequestHandler):

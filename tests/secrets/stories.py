@@ -9,7 +9,7 @@ import httpx
 from sqlalchemy import Engine, text
 
 from tests.api.auth.test_secrets import bad_answers
-from tests.worker.waiting import until
+from tests.patience import until
 from tests.worker.webhooks.receivers import Receiver, answering
 
 PLANTED = "hunter2-planted"  # every password begins with it, as those of `bad_answers` do

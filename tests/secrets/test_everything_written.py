@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from domain import keys
 from domain.keys import NewKey
 from standalone.servers import data_places as folders
+from tests import patience
 from tests.secrets import collecting
 from tests.secrets.collecting import Answers
 from tests.secrets.scanning import API_KEY, LEASE, PASSWORD, WEBHOOK_SECRET, Place, Secret, find
@@ -68,7 +69,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         with engine.begin() as conn:
             _, key = keys.create(conn, new=NewKey("root", ["admin"]), created_by="test")
         bearer = {"Authorization": f"Bearer {key}"}
-        with httpx.Client(base_url=body["api_url"], timeout=30, headers=bearer, event_hooks=answers.hooks) as client:
+        with httpx.Client(
+            base_url=body["api_url"], timeout=patience.limit(30), headers=bearer, event_hooks=answers.hooks
+        ) as client:
             story = Story(client, engine, receiver, keys={key})
             story.tell()
         found = [*collecting.rows(engine), *collecting.entries(body["redis_url"])]

@@ -13,6 +13,7 @@ import pytest
 from standalone.servers import data_places
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
+from tests import patience
 from tests.standalone.runs import Run, permissions
 
 SERVERS = ("DATABASE_URL", "REDIS_URL")
@@ -57,7 +58,7 @@ def started(folder: Path, arguments: Sequence[str], environment: Mapping[str, st
     finally:
         popen.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            popen.communicate(timeout=60)
+            popen.communicate(timeout=patience.limit(60))
         popen.kill()
 
 

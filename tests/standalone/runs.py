@@ -2,24 +2,17 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests import patience
+from tests.patience import eventually
+
 READY_SECONDS = 60.0
-
-
-def eventually(condition: Callable[[], bool], *, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def gone(pid: int) -> bool:
@@ -63,7 +56,7 @@ class Run:
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, stdout and stderr."""
-        out, err = self.popen.communicate(timeout=60)
+        out, err = self.popen.communicate(timeout=patience.limit(60))
         return self.popen.returncode, out, err
 
     def family(self) -> list[int]:

@@ -21,7 +21,9 @@ from standalone import ports
 from standalone.processes import leftovers
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
-from tests.standalone.runs import Run, eventually, gone, permissions
+from tests import patience
+from tests.patience import eventually
+from tests.standalone.runs import Run, gone, permissions
 
 Start = Callable[..., Run]
 FREE_PORTS = ("--ephemeral", "--port", "0")
@@ -30,7 +32,7 @@ FREE_PORTS = ("--ephemeral", "--port", "0")
 def answered(url: str, method: str = "GET", body: object = None) -> tuple[int, Any]:
     parts = urlsplit(url)
     headers = {} if body is None else {"Content-Type": "application/json"}
-    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=patience.limit(10))) as connection:
         connection.request(method, parts.path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -74,7 +76,9 @@ def test_the_calls_that_are_shown_work_as_pasted(standing: Run) -> None:
     shown = "".join(iter(standing.popen.stdout.readline, "Ctrl-C stops everything.\n"))
     calls = shown[shown.index("  api=") :]
 
-    pasted = subprocess.run(["/bin/sh", "-c", calls], capture_output=True, text=True, timeout=30, check=True)
+    pasted = subprocess.run(
+        ["/bin/sh", "-c", calls], capture_output=True, text=True, timeout=patience.limit(30), check=True
+    )
 
     acquired, released = map(json.loads, pasted.stdout.splitlines())
     assert acquired["lock"]["owner"] == "anonymous"

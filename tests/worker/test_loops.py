@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from domain import heartbeats
 from standalone.servers.valkey import Valkey
+from tests.patience import until
 from tests.worker.farms import Farm, Outsider
-from tests.worker.waiting import until
 from worker import metrics
 from worker.duties import Duties
 from worker.loops import Loop, Loops, _after, loops_of

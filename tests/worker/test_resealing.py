@@ -20,7 +20,7 @@ from domain.tables import users as user_rows
 from domain.tables import webhooks as webhook_rows
 from domain.users import NewUser
 from tests.api.logs import lines, logging_to
-from tests.worker.waiting import until
+from tests.patience import until
 from tests.worker.workers import working
 from worker import resealing
 from worker.resealing import Resealing

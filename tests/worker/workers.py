@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 
 from domain.configuration.settings import Settings
+from tests import patience
+from tests.patience import until
 from tests.secrets import watching
-from tests.worker.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ class Worker:
 
     def get(self, path: str) -> str:
         url = json.loads(self.ready_file.read_text())["url"]
-        with urllib.request.urlopen(url + path, timeout=5) as answer:
+        with urllib.request.urlopen(url + path, timeout=patience.limit(5)) as answer:
             return str(answer.read().decode())
 
     def metric(self, name: str) -> float:

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 
 from tests.api.farms import USERS, Farm
 from tests.api.logs import lines, logging_to
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 WEBHOOKS = "/api/v1/webhooks"
 SECRET = "planted-s3cret"

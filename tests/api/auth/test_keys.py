@@ -10,9 +10,10 @@ import pytest
 from domain import __main__ as program
 from domain import keys
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.auth.keyrings import FOREIGN, OWN, bearing, id_of, mistyped, new_key, revoke, unknown_key
 from tests.api.farms import USERS, Farm, farming
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 KEYS = "/api/v1/keys"
 WHOAMI = "/api/v1/whoami"
@@ -242,7 +243,7 @@ def test_an_admin_cancels_what_another_principal_waits_for(guarded: Farm) -> Non
 
         assert guarded.cancel(request_id).status_code == 204
 
-        assert waiting.result(10).status_code == 404
+        assert waiting.result(patience.limit(10)).status_code == 404
 
 
 def create_key(monkeypatch: pytest.MonkeyPatch, settings: Settings, *options: str) -> int:

@@ -12,10 +12,11 @@ import pytest
 
 from domain import webhooks
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.auth.keyrings import FOREIGN, OWN, bearing, new_key
 from tests.api.farms import EVENTS, LINE, USERS, Farm, farming
 from tests.api.routes.hooks import HOOKS, URL
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_a_stream_tells_of_the_own_project_whether_it_catches_up_or_follows(
     assert eventually(lambda: before["own"] in heard)
     after = one_of_each(guarded)
     guarded.publish()
-    thread.join(10)
+    thread.join(patience.limit(10))
     done.set()
 
     assert not thread.is_alive()
@@ -75,7 +76,7 @@ def test_a_long_poll_is_not_woken_by_a_foreign_project(guarded: Farm, limited: h
     own = guarded.new_user(project_id=str(OWN))["id"]
     guarded.publish()
 
-    body = polling.result(20).json()
+    body = polling.result(patience.limit(20)).json()
 
     assert {event["data"]["project_id"] for event in body} <= {str(OWN)}
     assert guarded.user(own)["id"] == own
@@ -151,7 +152,7 @@ def test_a_request_in_line_is_explained_with_users_of_the_own_project_only(
     for each in (own, anyones):
         guarded.cancel(each)
     for call in waiting:
-        call.result(10)
+        call.result(patience.limit(10))
 
     assert [holder["user_id"] for holder in seen.json()["holders"]] == [users["own"]]
     assert hidden.status_code == 404
@@ -172,7 +173,7 @@ def test_what_an_admin_of_one_project_waits_for_is_never_a_foreign_user(guarded:
     guarded.release(users["own"])
 
     assert still
-    assert [user["id"] for user in waiting.result(10).json()["users"]] == [users["own"]]
+    assert [user["id"] for user in waiting.result(patience.limit(10)).json()["users"]] == [users["own"]]
 
 
 def test_a_webhook_of_an_admin_of_one_project_is_sent_that_project_only(guarded: Farm, limited: httpx.Client) -> None:

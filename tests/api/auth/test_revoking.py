@@ -12,9 +12,11 @@ import pytest
 from api.auth.key_lookup import REMEMBERED_MOST, Identities, _Remembered
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
+from tests import patience
 from tests.api.auth.keyrings import bearing, id_of, new_key, revoke, unknown_key
 from tests.api.farms import EVENTS, USERS, Farm, farming
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 WHOAMI = "/api/v1/whoami"
 EFFECTIVE_SECONDS = 5.0
@@ -104,7 +106,7 @@ def test_a_long_poll_whose_key_is_revoked_meanwhile_gives_nothing_out(guarded: F
         admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex})
         guarded.publish()
 
-        answer = polling.result(20)
+        answer = polling.result(patience.limit(20))
 
     assert answer.status_code == 401
 

@@ -8,8 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
+from tests import patience
 from tests.api.farms import NOBODY, USERS
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 PLANTED = "hunter2-planted"
 LEASE = "facade00-0000-4000-8000-00000000cafe"
@@ -45,7 +47,7 @@ PATHS = [f"{USERS}/{NOBODY}/{verb}" for verb in ("acquire_lock", "renew_lock", "
 @pytest.fixture
 def client(process: ApiProcess) -> httpx.Client:
     process.start()
-    client = httpx.Client(base_url=process.url, timeout=30)
+    client = httpx.Client(base_url=process.url, timeout=patience.limit(30))
     client.post(f"{USERS}/", json={"login": "taken"}).raise_for_status()
     return client
 

@@ -14,9 +14,10 @@ import redis
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
+from tests import patience
 from tests.api.farms import USERS, Farm, farming
-from tests.api.servers import eventually
 from tests.freezing import frozen
+from tests.patience import eventually
 
 LONGEST_SECONDS = 8.0  # five are promised; a test must hold on a machine that is busy with other tests too
 
@@ -46,7 +47,7 @@ class Traffic:
     over: threading.Event = field(default_factory=threading.Event)
 
     def run(self, number: int) -> None:
-        with httpx.Client(base_url=self.farm.url, timeout=30) as client:
+        with httpx.Client(base_url=self.farm.url, timeout=patience.limit(30)) as client:
             while not self.over.is_set():
                 path = f"{USERS}/{self.user_ids[number]}"
                 self.answers.append(client.post(f"{path}/acquire_lock"))
@@ -139,7 +140,7 @@ def at_once(farm: Farm, user_ids: list[str]) -> list[httpx.Response]:
 
     async def everything() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(base_url=farm.url, timeout=30, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=farm.url, timeout=patience.limit(30), limits=limits) as client:
             acquires = [client.post(f"{USERS}/{user_id}/acquire_lock") for user_id in user_ids]
             reads = [client.get(f"{USERS}/{user_id}") for user_id in user_ids]
             return list(await asyncio.gather(*acquires, *reads))

@@ -16,8 +16,9 @@ from sqlalchemy import make_url
 
 from domain.configuration.settings import Settings
 from tests.api.farms import farming
-from tests.api.servers import environment, eventually
+from tests.api.servers import environment
 from tests.chaos.misfortunes import RelayProcess
+from tests.patience import eventually
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "redis-acl.md"
 LINES = re.findall(r"^user (botfarm-\S+) (.*)$", DOCUMENT.read_text(), re.MULTILINE)

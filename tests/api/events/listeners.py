@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from tests import patience
 from tests.api.farms import EVENTS
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 STREAM = f"{EVENTS}/stream"
 
@@ -75,7 +76,7 @@ class Listener:
 def ask(url: str, *, last_event_id: str | None = None, buffer: int | None = None, **query: Any) -> Any:
     """The connection, and the answer as far as its head."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=patience.limit(60))
     connection.sock = socket.socket()
     if buffer is not None:
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -102,7 +103,7 @@ def listening(url: str, **options: Any) -> Iterator[Listener]:
     finally:
         with contextlib.suppress(OSError):
             stream_socket.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(patience.limit(10))
         answer.close()
         connection.close()
         assert not thread.is_alive()

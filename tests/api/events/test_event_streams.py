@@ -11,7 +11,7 @@ from tests.api.events.cloudevents import faults
 from tests.api.events.crowds import make, numbers
 from tests.api.events.listeners import ask, listening
 from tests.api.farms import EVENTS, Farm
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 
 def test_events_come_in_order_as_they_happen_in_the_promised_form(served: Farm) -> None:

@@ -15,11 +15,13 @@ from api.events.tailer import Tailer
 from domain.configuration.settings import Settings
 from domain.events import feed
 from standalone.servers.postgres import Postgres
+from tests import patience
 from tests.api.events.crowds import last_cursor, make, numbers
 from tests.api.events.listeners import Listener, ask, listening
 from tests.api.farms import EVENTS, USERS, Farm, farming
 from tests.api.observability.test_metrics import figures
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -136,8 +138,8 @@ def test_the_end_of_the_process_ends_streams_at_once(process: ApiProcess) -> Non
 
         process.running.terminate()
 
-        assert all(listener.over.wait(30) for listener in listeners)
-        assert process.running.wait(timeout=30) == 0
+        assert all(listener.over.wait(patience.limit(30)) for listener in listeners)
+        assert process.running.wait(timeout=patience.limit(30)) == 0
     assert "graceful shutdown exceeded" not in process.said()  # a stream that went on would be cut off
     assert "Traceback" not in process.said()
 
@@ -152,7 +154,7 @@ def test_a_client_that_has_stopped_reading_does_not_hold_up_the_end(served: Farm
 
         other.running.terminate()
 
-        assert other.running.wait(timeout=30) == 0
+        assert other.running.wait(timeout=patience.limit(30)) == 0
         stalled.close()
     finally:
         other.kill()

@@ -12,6 +12,7 @@ from api.events import sse_frames
 from api.events.subscriptions import Subscription
 from api.events.tailer import Tailer
 from domain.events import epochs
+from tests import patience
 from tests.api.events.crowds import last_cursor, make, numbers, writing
 from tests.api.events.listeners import Listener, ask, listening
 from tests.api.farms import Farm
@@ -127,7 +128,7 @@ def test_a_rewound_history_ends_the_stream_and_the_client_learns_why(served: Far
         with served.engine.begin() as conn:
             epochs.advance(conn, epoch=1, published_seq=3)
             epochs.start(conn, epoch=2)
-        assert listener.over.wait(5)
+        assert listener.over.wait(patience.limit(5))
 
     connection, answer = ask(served.url, last_event_id=listener.last_event_id)
     assert (answer.status, listener.last_event_id) == (409, "1-5")

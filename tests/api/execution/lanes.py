@@ -16,7 +16,7 @@ from domain.locks import Acquire
 from domain.postgres import engines
 from domain.sealing import KeyRing
 from domain.snapshots import User
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 T = TypeVar("T")
 BUSY = """

@@ -14,8 +14,10 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import Connection, Engine, text
 
 from domain.postgres import engines
+from tests import patience
 from tests.api.farms import USERS, Farm
-from tests.api.servers import ApiProcess, eventually, serving
+from tests.api.servers import ApiProcess, serving
+from tests.patience import eventually
 
 COMMIT_SECONDS = 0.25
 AT_COMMIT = """
@@ -115,7 +117,7 @@ class Client:
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
 
     def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=10) as client:
+        with httpx.Client(base_url=self.url, timeout=patience.limit(10)) as client:
             try:
                 for turn in range(10_000):
                     self.cycle(client, self.user_ids[turn % len(self.user_ids)])

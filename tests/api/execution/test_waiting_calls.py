@@ -10,6 +10,7 @@ import pytest
 
 from api.execution.waiting_calls import FOLLOWING, State, Stop, WaitingCall
 from domain.requests import Ask, Granted
+from tests import patience
 
 HOME = uuid.uuid4()
 STEPS: dict[State, Callable[[WaitingCall], None]] = {
@@ -95,7 +96,7 @@ def test_the_first_answer_of_the_line_counts() -> None:
         first, second = Granted(uuid.uuid4(), []), Granted(uuid.uuid4(), [])
         for granted in (first, None, second):
             call.resolve(granted)
-        assert await call.wait(10) is None
+        assert await call.wait(patience.limit(10)) is None
         assert call.grant is first
 
     asyncio.run(make())
@@ -105,7 +106,7 @@ def test_a_request_that_left_the_line_elsewhere_ends_the_wait_without_a_grant() 
     async def make() -> None:
         call = in_state(State.WAITING)
         call.resolve(None)
-        assert await call.wait(10) is Stop.TIME_OVER
+        assert await call.wait(patience.limit(10)) is Stop.TIME_OVER
         assert (call.resolved, call.grant) == (True, None)
 
     asyncio.run(make())

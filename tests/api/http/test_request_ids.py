@@ -11,7 +11,7 @@ from api.auth.principals import READ
 from domain.configuration.settings import Settings
 from tests.api.farms import NOBODY, USERS, Farm, farming
 from tests.api.logs import lines, logging_to
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 MADE = re.compile(r"[0-9a-f]{32}")
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from api.main import create_app
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.servers import serving
 
@@ -92,7 +93,7 @@ def test_the_page_may_run_its_own_scripts_and_no_other(farm: Farm) -> None:
 
 def browse(url: str, profile: Path) -> "subprocess.CompletedProcess[str]":
     command = [str(CHROMIUM), *BROWSE, f"--user-data-dir={profile}", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    return subprocess.run(command, capture_output=True, text=True, timeout=patience.limit(90), check=True)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, as in apt-get install chromium")

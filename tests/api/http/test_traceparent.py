@@ -12,7 +12,7 @@ from api.http import traceparent
 from domain import locks
 from tests.api.events.cloudevents import faults
 from tests.api.farms import EVENTS, LINE, USERS, Farm
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 ALICE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BOB = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.api.farms import USERS, Farm
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 WAIT_SECONDS = 20
 

@@ -8,7 +8,7 @@ import redis
 
 from tests.api.farms import NOBODY, Farm
 from tests.api.routes.test_users import LOCK_FIELDS
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 
 @pytest.fixture

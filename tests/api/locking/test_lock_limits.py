@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import event, text
 
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.auth.keyrings import bearing, new_key, revoke
 from tests.api.farms import LINE, USERS, Farm, farming
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 LIMIT = 3
 HELD = """
@@ -126,7 +127,7 @@ def test_what_is_waited_for_counts_when_more_is_asked_for_in_line(guarded: Farm,
         guarded.release(user_id)
     assert refused.status_code == 429
     assert single.status_code == 409  # room for one, and it waited for it
-    assert waiting.result(10).status_code == 200
+    assert waiting.result(patience.limit(10)).status_code == 200
     assert held(guarded) == 2
 
 
@@ -144,7 +145,7 @@ def test_a_grant_from_the_line_counts_and_one_over_the_limit_keeps_no_user_from_
     guarded.release(contested)
     others = eventually(lambda: guarded.acquire(contested).status_code == 200, seconds=3)
 
-    assert waiting.result(10).status_code == 409
+    assert waiting.result(patience.limit(10)).status_code == 409
     assert others
     assert held(guarded) == LIMIT
 
@@ -162,7 +163,7 @@ def test_a_request_over_the_limit_is_granted_once_there_is_room(guarded: Farm, c
 
     client.post(f"{USERS}/{free[0]}/release_lock")
 
-    assert waiting.result(10).status_code == 200
+    assert waiting.result(patience.limit(10)).status_code == 200
     assert held(guarded) == LIMIT
 
 
@@ -186,7 +187,7 @@ def test_many_calls_of_every_kind_at_once_never_exceed_the_limit(guarded: Farm, 
         return statuses
 
     turns = [guarded.callers.submit(turn, n) for n in range(12)]
-    statuses = [status for each in turns for status in each.result(60)]
+    statuses = [status for each in turns for status in each.result(patience.limit(60))]
 
     with guarded.engine.begin() as conn:
         most = conn.execute(text(MOST_AT_ONCE), {"name": "limited"}).scalar_one()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.farms import USERS, Farm, farming
 from tests.api.locking.pools import Pool, ids, new_pool, refused
 
@@ -171,7 +172,7 @@ def test_two_crowds_never_share_a_user(farm: Farm) -> None:
     pool = new_pool(farm, 6)
 
     calls = [farm.meanwhile(pool.ask, count=2) for _ in range(6)]
-    answers = [call.result(10) for call in calls]
+    answers = [call.result(patience.limit(10)) for call in calls]
 
     served = [ids(answer.json()) for answer in answers if answer.status_code == 200]
     assert len(served) == 3

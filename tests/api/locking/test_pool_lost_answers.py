@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import patience
 from tests.api.farms import USERS, Farm
 from tests.api.locking.pools import Pool, ids, leases, new_pool, state
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 
 class Cutter:
@@ -69,7 +70,7 @@ def pool(farm: Farm) -> Pool:
 def lose(cutter: Cutter, path: str, **body: Any) -> None:
     """Make the call through the cutter: the server has done it and said so, and nobody was there to hear."""
     with pytest.raises(httpx.TransportError):
-        httpx.post(f"{cutter.url}{USERS}{path}", json=body, timeout=30)
+        httpx.post(f"{cutter.url}{USERS}{path}", json=body, timeout=patience.limit(30))
     (answer,) = cutter.lost
     assert answer.startswith(b"HTTP/1.1 200"), answer
 
@@ -146,4 +147,4 @@ def threads() -> Iterator[Any]:
         started: list[Any] = []
         yield lambda *args, **named: started.append(pool.submit(*args, **named))
         for call in started:
-            call.result(30)
+            call.result(patience.limit(30))

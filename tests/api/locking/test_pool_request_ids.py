@@ -10,9 +10,10 @@ from sqlalchemy import text
 
 from domain import requests
 from domain.requests import Ask
+from tests import patience
 from tests.api.farms import USERS, Farm, farming
 from tests.api.locking.pools import Pool, ids, leases, new_pool, refused
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 WAITING_FOR_A_LOCK = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -195,7 +196,7 @@ def test_two_at_once_get_the_same_leases_and_one_set_is_taken(farm: Farm, second
         wish = {"project_id": pool.project_id, "count": 2, "request_id": str(uuid.uuid4())}
 
         calls = [api.meanwhile(api.pool, **wish) for api in (farm, farm, second)]
-        answers = [call.result(10).json() for call in calls]
+        answers = [call.result(patience.limit(10)).json() for call in calls]
 
         assert len(answers[0]["users"]) == 2
         assert lasting(answers[0]) == lasting(answers[1]) == lasting(answers[2])
@@ -218,7 +219,7 @@ def test_a_repeat_waits_for_a_first_try_that_is_still_under_way(farm: Farm, pool
         assert not call.done()
 
     assert isinstance(granted, requests.Granted)
-    assert ids(call.result(5).json()) == [str(grant.user.id) for grant in granted.grants]
+    assert ids(call.result(patience.limit(5)).json()) == [str(grant.user.id) for grant in granted.grants]
     assert len(pool.locked()) == 1
 
 

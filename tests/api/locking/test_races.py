@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.farms import NOBODY, USERS, Farm, farming
 
 COUNT = """
@@ -51,7 +52,7 @@ def fire(calls: Sequence[tuple[str, str]]) -> list[httpx.Response]:
 
     async def everything() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=len(calls), max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=patience.limit(60)) as client:
             return list(await asyncio.gather(*(one(client, base + path) for base, path in calls)))
 
     return asyncio.run(everything())
@@ -108,7 +109,7 @@ def test_200_acquires_of_one_lapsed_user_are_one_grant(served: Farm) -> None:
 
 def test_one_login_that_many_want_is_made_once(replicas: list[Farm]) -> None:
     async def everything() -> list[httpx.Response]:
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx.AsyncClient(timeout=patience.limit(60)) as client:
             bodies: list[dict[str, Any]] = [{"login": f"wanted-{number}"} for number in range(5)] * 10
             calls = [
                 client.post(f"{replicas[n % 2].url}{USERS}/", json=body) for n, body in enumerate([*bodies, *bodies])
@@ -159,7 +160,7 @@ def test_two_clients_never_hold_one_user_at_a_time(replicas: list[Farm]) -> None
                 await client.post(f"{path}/release_lock", json={"lease_id": answer.json()["lease_id"]})
 
     async def everything() -> None:
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx.AsyncClient(timeout=patience.limit(60)) as client:
             await asyncio.gather(*(live(client, number) for number in range(24)))
 
     asyncio.run(everything())

@@ -11,7 +11,7 @@ from api.execution.group_commit import GroupCommit
 from domain.errors import DatabaseUnavailable
 from domain.locks import Acquire, Grant
 from tests.api.execution.lanes import Lanes, acquire, outcomes, running
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 PATIENCE_SECONDS = 1.0  # long enough for a lane to begin, on a busy machine too
 

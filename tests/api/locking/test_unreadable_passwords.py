@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.farms import Farm
 from tests.api.logs import lines, logging_to
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 SWAPPED = """
 UPDATE users SET password_sealed = other.password_sealed FROM users other

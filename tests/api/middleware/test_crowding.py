@@ -12,9 +12,11 @@ import httpx
 import pytest
 
 from api.middleware.limits import Limits
+from tests import patience
 from tests.api.events.listeners import listening
 from tests.api.farms import EVENTS, LINE, USERS, Crowded, Farm
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 USUAL_FILES = 1_024  # that a shell allows a process, which may ask for more
 MANY_FILES = 4_096
@@ -71,7 +73,7 @@ def held_open(url: str, head: str, *, count: int) -> Iterator[list[socket.socket
     with contextlib.ExitStack() as stack:
         opened = []
         for _ in range(count):
-            connection = socket.create_connection((address.hostname, address.port), timeout=30)
+            connection = socket.create_connection((address.hostname, address.port), timeout=patience.limit(30))
             opened.append(stack.enter_context(connection))
             connection.sendall(head.encode())
         yield opened
@@ -93,7 +95,7 @@ def answered(connections: Sequence[socket.socket]) -> int:
 def test_a_thousand_that_wait_and_a_thousand_streams_leave_room_for_everybody_else(process: ApiProcess) -> None:
     with open_files(USUAL_FILES):
         process.start()
-    with httpx.Client(base_url=process.url, timeout=60) as client, open_files(MANY_FILES):
+    with httpx.Client(base_url=process.url, timeout=patience.limit(60)) as client, open_files(MANY_FILES):
         held, free = (str(client.post(f"{USERS}/", json={"login": login}).json()["id"]) for login in ("a", "b"))
         client.post(f"{USERS}/{held}/acquire_lock", json={})
         wait = f"POST {USERS}/{held}/acquire_lock HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import patience
 from tests.api.farms import USERS, Farm
 
 KIB = 1_024
@@ -19,7 +20,9 @@ PATHS = [f"{USERS}/", f"{USERS}/batch", f"{USERS}/{{user_id}}/acquire_lock", f"{
 @contextlib.contextmanager
 def dialled(farm: Farm) -> Iterator[socket.socket]:
     assert farm.client.base_url.port
-    with socket.create_connection((farm.client.base_url.host, farm.client.base_url.port), timeout=10) as connection:
+    with socket.create_connection(
+        (farm.client.base_url.host, farm.client.base_url.port), timeout=patience.limit(10)
+    ) as connection:
         yield connection
 
 

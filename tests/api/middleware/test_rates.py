@@ -9,7 +9,7 @@ from api.middleware.rates import rate_of
 from domain.errors import DatabaseUnavailable
 from tests.api.auth.keyrings import new_key, revoke, unknown_key
 from tests.api.farms import USERS, Crowded, Farm
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 WHOAMI = "/api/v1/whoami"
 

@@ -17,8 +17,8 @@ from domain.postgres.schema_version import required
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
 from tests.api.farms import Farm, farming
-from tests.api.servers import eventually
 from tests.freezing import frozen
+from tests.patience import eventually
 
 NO_REDIS = "redis://127.0.0.1:1/0"
 

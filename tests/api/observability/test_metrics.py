@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from tests.api.farms import NOBODY, USERS, Farm
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 
 def figures(farm: Farm) -> dict[tuple[str, ...], float]:

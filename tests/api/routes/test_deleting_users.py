@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests import patience
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.locking.pools import ids, new_pool, refused, stand_for
 
@@ -157,7 +158,7 @@ def test_of_an_acquire_and_a_delete_at_the_same_time_both_tell_the_truth(farm: F
 
         acquiring, deleting = farm.meanwhile(farm.acquire, user_id), farm.meanwhile(farm.delete, user_id)
 
-        outcome = acquiring.result(10).status_code, deleting.result(10).status_code
+        outcome = acquiring.result(patience.limit(10)).status_code, deleting.result(patience.limit(10)).status_code
         assert outcome in {(200, 409), (404, 204)}
         expected = ["user.created", "lock.acquired"] if outcome == (200, 409) else GONE
         assert farm.changes(user_id) == expected

@@ -8,9 +8,10 @@ from sqlalchemy import text
 from domain import webhooks
 from domain.errors import TooManyWebhooks
 from domain.webhooks import NewWebhook
+from tests import patience
 from tests.api.farms import Crowded, Farm
 from tests.api.routes.hooks import HOOKS, URL, make, slug
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 MOST = 3
 
@@ -36,7 +37,7 @@ def test_one_more_than_there_may_be_is_refused_until_another_goes(bounded: Farm)
 def test_many_who_make_one_at_the_same_time_make_no_more_than_there_may_be(bounded: Farm) -> None:
     calls = [bounded.callers.submit(bounded.client.post, f"{HOOKS}/", json={"url": URL}) for _ in range(24)]
 
-    assert Counter(call.result(60).status_code for call in calls) == {201: MOST, 409: 24 - MOST}
+    assert Counter(call.result(patience.limit(60)).status_code for call in calls) == {201: MOST, 409: 24 - MOST}
     assert len(bounded.client.get(f"{HOOKS}/").json()) == MOST
 
 
@@ -60,13 +61,13 @@ def test_who_counts_waits_for_the_one_that_is_being_made(bounded: Farm) -> None:
         assert eventually(lambda: is_waiting(bounded), seconds=30)
 
     with pytest.raises(TooManyWebhooks):
-        call.result(60)
+        call.result(patience.limit(60))
 
 
 def test_without_that_wait_there_would_be_one_more(bounded: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("domain.webhooks.registering.ONE_MAKER", text("SELECT 1"))
     with bounded.engine.begin() as conn:
         webhooks.create(conn, new=NewWebhook(URL), ring=bounded.app.state.services.ring, most=1)
-        bounded.callers.submit(second, bounded).result(60)
+        bounded.callers.submit(second, bounded).result(patience.limit(60))
 
     assert len(bounded.client.get(f"{HOOKS}/").json()) == 2

@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.farms import NOBODY, Farm, farming, next_of
 from tests.api.routes.hooks import HOOKS, URL, make, slug
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 
 def test_a_new_webhook_shows_its_secret_this_once(farm: Farm) -> None:
@@ -229,7 +231,7 @@ def test_without_a_sealing_key_the_reason_is_told(keyless: Farm) -> None:
 
 def test_no_log_line_of_the_api_holds_a_secret_or_a_url(process: ApiProcess) -> None:
     process.start()
-    with httpx.Client(base_url=process.url, timeout=30) as client:
+    with httpx.Client(base_url=process.url, timeout=patience.limit(30)) as client:
         made = client.post(f"{HOOKS}/", json={"url": URL}).json()
         rotated = client.post(f"{HOOKS}/{made['id']}/rotate_secret").json()
         refused = client.post(f"{HOOKS}/", json={"url": "https://user:hunter2@example.org/"})

@@ -11,8 +11,10 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import patience
 from tests.api.farms import USERS
-from tests.api.servers import START_SECONDS, ApiProcess, eventually
+from tests.api.servers import START_SECONDS, ApiProcess
+from tests.patience import eventually
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Crowd:
         return eventually(lambda: len(self.acknowledged) >= sought)
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=patience.limit(30)) as client:
             while not self.over.is_set():
                 with contextlib.suppress(httpx.TransportError):
                     self.cycle(client, random.choice(self.user_ids), str(uuid.uuid4()))

@@ -22,11 +22,13 @@ from api.main import create_app
 from api.serving import listeners, metrics_folder
 from domain.configuration.settings import Settings
 from domain.postgres import engines
+from tests import patience
 from tests.api.events.listeners import listening
 from tests.api.farms import USERS
 from tests.api.logs import lines
-from tests.api.servers import START_SECONDS, ApiProcess, environment, eventually
+from tests.api.servers import START_SECONDS, ApiProcess, environment
 from tests.api.serving.families import Crowd, Many
+from tests.patience import eventually
 
 LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
 IMPATIENT = """
@@ -44,7 +46,7 @@ def pair(fresh_settings: Callable[[], Settings], tmp_path_factory: pytest.TempPa
     try:
         yield Many(process).start()
         process.running.terminate()
-        assert process.running.wait(30) == 0
+        assert process.running.wait(patience.limit(30)) == 0
     finally:
         process.kill()
     assert lines(process.said()), "every line is whole, whoever wrote it"
@@ -73,7 +75,7 @@ def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_firs
     assert eventually(lambda: "api_listening" in process.said(), seconds=START_SECONDS)
     assert "api_process_ready" not in process.said()
 
-    answer = httpx.get(f"{process.url}/livez", timeout=30)
+    answer = httpx.get(f"{process.url}/livez", timeout=patience.limit(30))
 
     assert answer.status_code == 200
 
@@ -150,8 +152,8 @@ def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many
 
         many.process.running.terminate()
 
-        assert all(stream.over.wait(30) for stream in streams)
-        assert many.process.running.wait(timeout=30) == 0
+        assert all(stream.over.wait(patience.limit(30)) for stream in streams)
+        assert many.process.running.wait(timeout=patience.limit(30)) == 0
         crowd.over.set()
     assert "graceful shutdown exceeded" not in many.process.said()  # a stream that went on would be cut off
     assert lost(crowd, many.process.settings) == []
@@ -191,7 +193,7 @@ def test_a_process_whose_event_loop_hangs_is_replaced_and_does_not_hold_up_the_e
     assert sound in many.pids()
     os.kill(sound, signal.SIGSTOP)
     os.killpg(process.running.pid, signal.SIGINT)  # as a terminal does
-    assert process.running.wait(15) == 0
+    assert process.running.wait(patience.limit(15)) == 0
     said = [(line["event"], line.get("pid")) for line in lines(process.said()) if line["level"] in {"error", "warning"}]
     assert [each for each in said if each[0] != "authentication_off"] == [
         ("process_hangs", hanging),
@@ -206,7 +208,7 @@ def test_what_keeps_it_from_starting_is_said_once(process: ApiProcess, engine: E
 
     process.launch(BOTFARM_API_WORKERS="2")
 
-    assert process.running.wait(20) == 1
+    assert process.running.wait(patience.limit(20)) == 1
     assert said_to_people(process) == [
         "botfarm: the database's schema is older than this program: run python -m domain migrate"
     ]
@@ -217,7 +219,7 @@ def test_a_port_in_use_and_too_few_connections_are_said_once_each(process: ApiPr
     with socket.create_server(("127.0.0.1", port)):
         process.launch(BOTFARM_API_WORKERS="3", BOTFARM_POOL_SIZE="150")
 
-        assert process.running.wait(20) == 1
+        assert process.running.wait(patience.limit(20)) == 1
     assert said_to_people(process) == [f"botfarm: cannot listen on 127.0.0.1:{port}: address already in use"]
     warned = [line for line in map(str, process.said().splitlines()) if "too_few_database_connections" in line]
     assert len(warned) == 1

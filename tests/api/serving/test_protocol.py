@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests import patience
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.servers import serving
 from tests.hostile.callers import Answer
@@ -120,7 +121,9 @@ def test_curl_with_http2_releases_no_lock_of_another_job(farm: Farm, user_id: st
     url = f"{farm.url}{USERS}/{user_id}/release_lock"
     body = ["-d", f'{{"lease_id": "{NOBODY}"}}', "-H", "Content-Type: application/json"]
     try:
-        curl = subprocess.run(["curl", "-s", *options, *body, url], capture_output=True, timeout=60, check=False)
+        curl = subprocess.run(
+            ["curl", "-s", *options, *body, url], capture_output=True, timeout=patience.limit(60), check=False
+        )
     except FileNotFoundError:
         pytest.skip("there is no curl here; the raw offers above are the same bytes")
     if curl.returncode == 2:

@@ -17,6 +17,7 @@ from api import __main__ as program
 from domain import sealing
 from domain.configuration.settings import Settings
 from standalone import ports
+from tests import patience
 from tests.api.logs import logging_to
 from tests.api.servers import ApiProcess
 
@@ -161,7 +162,7 @@ def test_a_process_without_a_usable_database_ends_in_time_with_one_clear_line(
 ) -> None:
     process = waiting[name]
 
-    code = process.running.wait(timeout=60)
+    code = process.running.wait(timeout=patience.limit(60))
 
     check_refusal(code, process.said(), expected=expected)
     assert seconds_of_patience(process) < LONGEST_SECONDS

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import text
 
 from domain.postgres import engines
+from tests import patience
 from tests.api.farms import EVENTS, USERS
 from tests.api.logs import lines
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Calls:
 
     def begin(self, method: str, path: str) -> None:
         def call() -> None:
-            self.answers.append(httpx.request(method, self.url + path, timeout=30))
+            self.answers.append(httpx.request(method, self.url + path, timeout=patience.limit(30)))
 
         self.threads.append(threading.Thread(target=call))
         self.threads[-1].start()
@@ -45,7 +47,7 @@ def new_user(process: ApiProcess, login: str) -> str:
 
 def finished(process: ApiProcess) -> int:
     """The exit code."""
-    return process.running.wait(timeout=30)
+    return process.running.wait(timeout=patience.limit(30))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Coroutine
 
 from api.serving.write_coalescing import Cork
+from tests import patience
 from tests.api.servers import ApiProcess
 
 END = b"(closed)"
@@ -89,7 +90,7 @@ def test_nothing_is_sent_to_a_client_that_has_hung_up_meanwhile() -> None:
 
 def test_head_and_body_of_an_answer_come_with_one_read(process: ApiProcess) -> None:
     process.start()
-    with socket.create_connection(("127.0.0.1", process.settings.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", process.settings.port), timeout=patience.limit(30)) as client:
         for _ in range(20):
             client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             head, _, body = client.recv(65_536).partition(b"\r\n\r\n")

@@ -12,6 +12,7 @@ from domain import keys
 from domain.errors import KeyNameTaken, KeyNotFound
 from domain.keys import Key, NewKey, Recognised, forms
 from domain.postgres import clocks
+from tests import patience
 from tests.domain.postgres.threads import together
 
 DAY = timedelta(days=1)
@@ -211,4 +212,4 @@ def test_noting_a_use_never_waits_for_who_counts_locks(engine: Engine) -> None:
     with engine.begin() as conn:
         conn.execute(text("SELECT FROM api_keys FOR NO KEY UPDATE"))
         threading.Thread(target=note).start()
-        assert done.wait(5)
+        assert done.wait(patience.limit(5))

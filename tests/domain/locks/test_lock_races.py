@@ -19,6 +19,7 @@ from domain import locks
 from domain.errors import LeaseLost, Refusal
 from domain.locks import Grant, Release, Renew, Renewal
 from domain.postgres import engines
+from tests import patience
 from tests.domain.farms import ALICE, BOB, TTL, Farm, acquire
 from tests.domain.locks import stories
 from tests.domain.postgres.threads import together
@@ -90,7 +91,7 @@ def test_negative_control_rows_locked_in_opposite_orders_do_deadlock_and_are_cou
     def lock_in_turn(*user_ids: UUID) -> bool:
         with own_farm.engine.begin() as conn:
             conn.execute(LOCK, {"user_id": user_ids[0]})
-            both_have_one.wait(timeout=30)
+            both_have_one.wait(timeout=patience.limit(30))
             try:
                 conn.execute(LOCK, {"user_id": user_ids[1]})
             except OperationalError:

@@ -16,6 +16,7 @@ from domain import __main__ as command
 from domain import sealing
 from domain.postgres import engines, schema_version
 from domain.sealing import KeyRing
+from tests import patience
 from tests.domain.farms import Farm
 
 SOURCES = Path(__file__).resolve().parents[3]
@@ -67,7 +68,7 @@ def test_migrating_an_empty_database_makes_it_current(empty_url: str, capsys: py
 def test_several_that_migrate_at_once_all_succeed(empty_url: str) -> None:
     runs = [_start(empty_url) for _ in range(3)]
 
-    body = [run.communicate(timeout=60)[0] for run in runs]
+    body = [run.communicate(timeout=patience.limit(60))[0] for run in runs]
 
     assert body == [f"database at revision {schema_version.required()}\n"] * 3
     assert [run.returncode for run in runs] == [0, 0, 0]
@@ -82,7 +83,7 @@ def test_a_migration_waits_for_the_one_that_is_under_way(empty_url: str, ring: K
         Farm(engine, ring).await_waiting()
         tables = other.execute(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")).scalar_one()
         other.commit()
-    body, _ = run.communicate(timeout=60)
+    body, _ = run.communicate(timeout=patience.limit(60))
     engine.dispose()
 
     assert tables == 0

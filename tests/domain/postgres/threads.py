@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from tests import patience
+
 T = TypeVar("T")
 
 
@@ -13,7 +15,7 @@ def together(works: Sequence[Callable[[], T]]) -> list[T]:
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
-        start.wait(timeout=30)
+        start.wait(timeout=patience.limit(30))
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from domain.configuration.settings import Settings
+from tests import patience
 from tests.api.auth.keyrings import FOREIGN, OWN, bearing, new_key
 from tests.api.farms import LINE, USERS, Farm, farming
 from tests.api.locking.pools import ids, leases, new_pool, refused, stand_for, state
 from tests.api.logs import lines, logging_to
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 SOON = 0.9
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -324,7 +325,7 @@ def test_an_admin_takes_anothers_request_out_of_the_line_and_that_is_audited(
 
     answer = guarded.cancel(request_id)
 
-    refused(waiting.result(10), 404, "request-not-found")
+    refused(waiting.result(patience.limit(10)), 404, "request-not-found")
     assert answer.status_code == 204
     (line,) = audits(log, answer)
     assert (line["who"], line["what"], line["on"]) == ("root", "request.cancel", request_id)

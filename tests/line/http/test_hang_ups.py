@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests import patience
 from tests.api.farms import USERS, Farm, farming
 from tests.api.locking.pools import Pool, Standing, ids, new_pool, refused, stand_for, state
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 SOON = 0.9
 
@@ -75,7 +76,7 @@ def test_of_a_hang_up_and_a_grant_at_the_same_moment_nobody_is_left_with_the_use
 
         releasing = farm.meanwhile(farm.release, pool.user_ids[0])
         connection.close()
-        releasing.result(5)
+        releasing.result(patience.limit(5))
 
         assert eventually(answered(next_one, pool, request_id))
         if next_one.waits:  # the answer was under way already: it is the client's to ask again

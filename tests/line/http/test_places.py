@@ -9,9 +9,11 @@ import pytest
 
 from domain.configuration.settings import Settings
 from domain.requests import queueing
+from tests import patience
 from tests.api.farms import USERS, Farm, farming
 from tests.api.locking.pools import Pool, new_pool, refused, stand_for, state
-from tests.api.servers import ApiProcess, eventually
+from tests.api.servers import ApiProcess
+from tests.patience import eventually
 
 AGO = "UPDATE lock_requests SET seen_at = seen_at - make_interval(secs => :seconds) WHERE request_id = :request_id"
 DEAD = """
@@ -198,6 +200,6 @@ def test_what_was_granted_to_a_caller_of_a_dead_api_goes_to_the_next(
 def _over_there(url: str, **body: Any) -> httpx.Response:
     """A pool call at an API that will be killed before it answers."""
     try:
-        return httpx.post(f"{url}{USERS}/acquire_lock", json=body, timeout=30)
+        return httpx.post(f"{url}{USERS}/acquire_lock", json=body, timeout=patience.limit(30))
     except httpx.TransportError:
         return httpx.Response(599)

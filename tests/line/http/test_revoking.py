@@ -13,7 +13,7 @@ from domain.configuration.settings import Settings
 from tests.api.auth.keyrings import bearing, id_of, new_key, revoke
 from tests.api.farms import LINE, USERS, Farm, farming
 from tests.api.locking.pools import refused
-from tests.api.servers import eventually
+from tests.patience import eventually
 
 EFFECTIVE_SECONDS = 5.0
 

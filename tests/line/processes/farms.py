@@ -17,8 +17,10 @@ from sqlalchemy import Engine, text
 
 from domain.configuration.settings import Settings
 from standalone.servers.valkey import Valkey
-from tests.api.servers import SOURCES, START_SECONDS, ApiProcess, environment, eventually
+from tests import patience
+from tests.api.servers import SOURCES, START_SECONDS, ApiProcess, environment
 from tests.line.judgements import Change, Request
+from tests.patience import eventually
 
 STOP_SECONDS = 15.0
 CHANGES = text("""
@@ -117,7 +119,7 @@ class Farm:
 
     def post(self, path: str, body: Any = None, *, at: int = 0) -> httpx.Response:
         """A call to one of the API processes."""
-        return httpx.post(f"{self.urls[at]}/api/v1/{path}", json=body, timeout=70)
+        return httpx.post(f"{self.urls[at]}/api/v1/{path}", json=body, timeout=patience.limit(70))
 
     def changes(self) -> list[Change]:
         with self.engine.begin() as conn:

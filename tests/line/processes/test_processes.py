@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.servers import eventually
+from tests import patience
 from tests.line.judgements import Findings, judge
 from tests.line.processes.callers import Crowd, Journal
 from tests.line.processes.farms import STOP_SECONDS, Farm
+from tests.patience import eventually
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
@@ -128,7 +129,7 @@ def test_who_asks_again_after_all_processes_were_restarted_keeps_the_place(farm:
         served = []
         for wish, call in zip(wishes, calls, strict=True):
             _release(farm, held)
-            held = call.result(timeout=20).json()
+            held = call.result(timeout=patience.limit(20)).json()
             assert held["request_id"] == wish["request_id"]
             served.append([other.done() for other in calls].count(True))
 
@@ -145,14 +146,14 @@ def test_the_calls_of_a_process_told_to_stop_are_told_their_places_which_are_kep
         farm.apis[0].running.send_signal(signal.SIGTERM)
         assert farm.apis[0].running.wait(STOP_SECONDS) == 0
         took = time.monotonic() - began
-        ended = [wish["call"].result(timeout=5) for wish in wishes]
+        ended = [wish["call"].result(timeout=patience.limit(5)) for wish in wishes]
 
         again = [_wait(farm, threads, wish, at=1) for wish in wishes[::-1]][::-1]
         assert eventually(lambda: farm.attended() == len(wishes))
         assert farm.places() == places
         for call in again:
             _release(farm, held, at=1)
-            held = call.result(timeout=20).json()
+            held = call.result(timeout=patience.limit(20)).json()
 
     print(f"\nstopped after {took:.1f} s")  # noqa: T201
     assert [answer.status_code for answer in ended] == [409] * 5
@@ -164,7 +165,7 @@ def test_waiting_holds_no_connection(farm: Farm) -> None:
     held = _take(farm)
 
     async def wait() -> list[Any]:
-        async with httpx.AsyncClient(timeout=70, limits=httpx.Limits(max_connections=None)) as client:
+        async with httpx.AsyncClient(timeout=patience.limit(70), limits=httpx.Limits(max_connections=None)) as client:
             wish = {"wait_seconds": 60}
             calls = [
                 asyncio.ensure_future(client.post(f"{farm.urls[number % 2]}/api/v1/{POOL}", json=wish))
@@ -198,7 +199,7 @@ def test_a_call_that_waits_at_one_process_has_the_user_that_is_released_at_the_o
 
             farm.post(f"users/{user_id}/release_lock", {"lease_id": held["lease_id"]}, at=1 - at)
             released_at = time.monotonic()
-            answer = call.result(timeout=20)
+            answer = call.result(timeout=patience.limit(20))
             took.append(time.monotonic() - released_at)
 
             assert answer.status_code == 200

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 
 from domain import heartbeats, requests
 from domain.requests import Ask, Detach, Enqueue, Granted, Place
+from tests.patience import until
 from tests.worker.farms import PRINCIPAL, Farm
-from tests.worker.waiting import until
 from worker.duties import Duties
 from worker.loops import loops_of
 

@@ -14,7 +14,7 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 
 from tests.api.events.cloudevents import faults
-from tests.api.servers import eventually
+from tests.patience import eventually
 from tests.worker.farms import Farm, Outsider
 from tests.worker.relay.turns import settle
 from worker.relay.relay import Relay

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from domain.configuration.settings import Settings
+from tests import patience
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +40,7 @@ class Supervised:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(self.ready["url"] + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.ready["url"] + path, timeout=patience.limit(5)) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -10,8 +10,9 @@ from pathlib import Path
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
+from tests import patience
+from tests.patience import until
 from tests.worker.supervision.supervisors import ROOT, StartWorker, environment, gone
-from tests.worker.waiting import until
 
 
 def test_a_worker_stops_in_time_although_redis_hangs(start_worker: StartWorker, own_valkey: Valkey) -> None:
@@ -23,7 +24,7 @@ def test_a_worker_stops_in_time_although_redis_hangs(start_worker: StartWorker, 
     began = time.monotonic()
 
     worker.popen.send_signal(signal.SIGTERM)
-    code = worker.popen.wait(12)
+    code = worker.popen.wait(patience.limit(12))
     took = time.monotonic() - began
 
     os.kill(own_valkey.pid, signal.SIGCONT)
@@ -69,5 +70,5 @@ def test_without_postgres_the_worker_is_unavailable_waits_and_recovers(
     until(worker.is_ok, seconds=20)
     assert worker.pids == pids
     worker.popen.send_signal(signal.SIGTERM)
-    worker.popen.wait(10)
+    worker.popen.wait(patience.limit(10))
     server.stop()

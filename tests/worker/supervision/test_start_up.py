@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from domain import sealing
+from tests import patience
+from tests.patience import until
 from tests.worker.supervision.supervisors import StartWorker
-from tests.worker.waiting import until
 from worker import __main__ as program
 
 PASSWORD = "planted-database-password"
@@ -68,7 +69,7 @@ def test_a_worker_refuses_a_schema_older_than_it_needs_in_one_line(start_worker:
         conn.execute(text("DELETE FROM alembic_version"))
 
     worker = start_worker()
-    _, said = worker.popen.communicate(timeout=20)
+    _, said = worker.popen.communicate(timeout=patience.limit(20))
 
     assert worker.popen.returncode == 1
     assert "older than this worker needs" in said
@@ -79,7 +80,7 @@ def test_a_start_without_postgres_ends_after_ten_seconds_in_one_line(start_worke
     began = time.monotonic()
 
     worker = start_worker(DATABASE_URL="postgresql://nobody:secret@127.0.0.1:1/x")
-    _, said = worker.popen.communicate(timeout=20)
+    _, said = worker.popen.communicate(timeout=patience.limit(20))
 
     assert worker.popen.returncode == 1
     assert 5 < time.monotonic() - began < 14
@@ -92,7 +93,7 @@ def test_an_address_that_is_taken_is_told_in_one_line(start_worker: StartWorker)
     until(lambda: first.ready, seconds=20)
 
     second = start_worker(BOTFARM_WORKER_HOST="127.0.0.1", BOTFARM_WORKER_PORT=first.ready["url"].rpartition(":")[2])
-    _, said = second.popen.communicate(timeout=20)
+    _, said = second.popen.communicate(timeout=patience.limit(20))
 
     assert second.popen.returncode == 1
     assert said.splitlines()[-1].startswith("botfarm: cannot listen on 127.0.0.1:")

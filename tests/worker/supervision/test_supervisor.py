@@ -10,9 +10,10 @@ import pytest
 
 from domain.configuration.settings import Settings
 from domain.processes import parent_watch
+from tests import patience
+from tests.patience import until
 from tests.worker.farms import Farm
 from tests.worker.supervision.supervisors import ROOT, StartWorker, environment, gone
-from tests.worker.waiting import until
 
 
 def test_a_worker_numbers_publishes_and_expires_and_says_so(farm: Farm, start_worker: StartWorker) -> None:
@@ -81,7 +82,7 @@ def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(setti
 
     os.close(writing)
 
-    assert process.wait(2) == parent_watch.ORPHANED
+    assert process.wait(patience.limit(2)) == parent_watch.ORPHANED
     os.close(reading)
 
 
@@ -95,7 +96,7 @@ def test_a_worker_that_is_told_to_stop_ends_with_its_processes(
     began = time.monotonic()
 
     worker.popen.send_signal(number)
-    code = worker.popen.wait(10)
+    code = worker.popen.wait(patience.limit(10))
 
     assert code == 0
     assert gone(pids)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests import patience
+
 
 @dataclass(frozen=True)
 class Received:
@@ -100,7 +102,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Behaviour:
 
 def hanging(handler: Handler) -> None:
     """Never answers."""
-    handler.receiver.closing.wait(60)
+    handler.receiver.closing.wait(patience.limit(60))
 
 
 def dribbling(handler: Handler) -> None:
@@ -152,7 +154,7 @@ def sending(answer: bytes, *, then: Behaviour | None = None) -> Behaviour:
 
 def deaf(handler: Handler) -> None:
     """Keeps the connection open, and reads nothing more from it."""
-    handler.receiver.closing.wait(60)
+    handler.receiver.closing.wait(patience.limit(60))
 
 
 def kept(handler: Handler) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests import patience
+from tests.patience import until
 from tests.worker.farms import Farm
-from tests.worker.waiting import until
 from tests.worker.webhooks.hooks import LOOPBACK, Hooks
 from tests.worker.webhooks.hostile_answers import OK, head
 from tests.worker.webhooks.receivers import Handler, Receiver, answering, receiving, routed
@@ -92,7 +93,7 @@ def test_a_second_answer_that_comes_later_is_never_taken_for_that_of_the_next_re
         receiver.behave = behave
         sent.clear()
         first.append(post(client, receiver.url))
-        assert sent.wait(10)
+        assert sent.wait(patience.limit(10))
         before = receiver.connections
         receiver.behave = answering(503)
 
@@ -186,7 +187,7 @@ def test_over_tls_what_is_left_behind_an_answer_costs_the_connection(tls: tuple[
     receiver.behave = twice
     with outbound.client() as client:
         first = post(client, url)
-        assert sent.wait(10)
+        assert sent.wait(patience.limit(10))
         receiver.behave = answering(503)
 
         assert (first, post(client, url)) == ((200, None), (503, None))
@@ -230,7 +231,7 @@ def test_a_refusal_before_the_request_was_taken_whole_is_what_counts(client: Cli
 
         reply = client.post(url, headers={}, content=b"x" * 50_000_000)
 
-        assert refused.wait(10)
+        assert refused.wait(patience.limit(10))
     assert (reply.status, reply.error) == (413, None)
 
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from domain.sealing import KeyRing
+from tests import patience
 from tests.worker.farms import Farm
 from tests.worker.webhooks import receivers
 from tests.worker.webhooks.hooks import LOOPBACK, hooks_on
@@ -144,7 +145,7 @@ def test_a_name_service_that_hangs_has_no_more_time_either() -> None:
     release = threading.Event()
 
     def hang(_host: str, _port: int) -> Sequence[str]:
-        release.wait(30)
+        release.wait(patience.limit(30))
         return [PUBLIC]
 
     began = time.monotonic()

@@ -11,8 +11,9 @@ import redis
 
 from domain.configuration.settings import Settings
 from standalone.servers.valkey import Valkey
+from tests import patience
+from tests.patience import until
 from tests.worker.farms import Farm
-from tests.worker.waiting import until
 from tests.worker.webhooks import receivers
 from tests.worker.webhooks.hooks import LOOPBACK, Hooks
 from tests.worker.webhooks.receivers import Handler, Receiver, answering, receiving
@@ -205,7 +206,7 @@ def test_a_worker_that_is_told_to_stop_lets_its_webhooks_go(
         settle(receiver, 20)
 
         worker.popen.send_signal(signal.SIGTERM)
-        code = worker.popen.wait(10)
+        code = worker.popen.wait(patience.limit(10))
         changing.join()
 
     assert code == 0
