@@ -121,7 +121,7 @@ def test_a_grant_whose_caller_hung_up_is_kept_if_it_was_asked_for_again(
     connection.close()
 
     assert again.status_code == 200
-    assert eventually(lambda: not deaf.app.state.services.dispatcher._waiters)
+    assert eventually(lambda: not deaf.app.state.services.dispatcher._calls)
     assert farm.user(user_id)["lock"]
     assert farm.endings(user_id) == ["holder"]
 
@@ -137,7 +137,7 @@ def test_hanging_up_spoils_nothing_for_who_asked_again_elsewhere(
 
     connection.close()
 
-    assert eventually(lambda: not second.app.state.services.dispatcher._waiters)
+    assert eventually(lambda: not second.app.state.services.dispatcher._calls)
     assert farm.user(user_id)["lock"]
     assert ids(one.take(request_id=request_id)) == [user_id]
 
