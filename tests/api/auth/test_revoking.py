@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.auth.key_lookup import REMEMBERED_MOST, Identities, _Remembered
+from api.auth.key_lookup import CACHED_MOST, Identities, _Cached
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
 from tests.api.auth.keyrings import bearing, id_of, new_key, revoke, unknown_key
@@ -130,10 +130,10 @@ def test_what_is_remembered_is_bounded_and_bad_keys_push_no_good_one_out(guarded
     identities: Identities = guarded.app.state.services.identities
     with bearing(guarded, key) as client:
         client.get(WHOAMI)
-        for n in range(REMEMBERED_MOST + 5):
-            identities._remember(n.to_bytes(32), _Remembered(None, time.monotonic() + 60))
+        for n in range(CACHED_MOST + 5):
+            identities._store(n.to_bytes(32), _Cached(None, time.monotonic() + 60))
 
-    assert len(identities._bad) == REMEMBERED_MOST
+    assert len(identities._bad) == CACHED_MOST
     assert len(identities._good) == 1
 
 
