@@ -4,19 +4,15 @@ Apart from `process`, which runs it, so that the actors need not import the prog
 """
 
 from datetime import timedelta
-from typing import Any
 
 import dramatiq
-import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
 
 from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines
+from domain.redis import clients
 from domain.webhooks import Claim
 from worker.duties import PATIENCE_SECONDS, open_duties
 from worker.loops import Loops, loops_of
@@ -27,18 +23,6 @@ from worker.webhooks.scheduling import Scheduling
 
 TIMEOUT_SECONDS = 5.0
 WEBHOOKS = "webhooks"  # the queue of deliveries
-
-
-def client(url: str) -> redis.Redis:
-    """Redis for the queues: the database after the one of cache and stream, for dramatiq's upkeep calls KEYS."""
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    own = {
-        "db": int(options.get("db", 0)) + 1,
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 0),  # dramatiq tries again by itself; both together would outlast a shutdown
-    }
-    return redis.Redis(connection_pool=redis.ConnectionPool(**{**options, **own}))
 
 
 def _middleware(loops: Loops) -> list[Middleware]:
@@ -82,7 +66,11 @@ resealing = Resealing(duties.engine, deliverer.ring)
 scheduling = Scheduling(duties.engine, deliverer.tip, enqueue=_enqueue)
 loops = loops_of(duties, scheduling=scheduling, resealing=resealing.work)
 broker = RedisBroker(  # type: ignore[no-untyped-call]
-    client=client(settings.redis_url),
+    # Its own database, the one after that of cache and stream: dramatiq's maintenance calls KEYS. No retries in the
+    # client: dramatiq retries by itself, and both together would outlast a shutdown.
+    client=clients.connect(
+        settings.redis_url, timeout_seconds=TIMEOUT_SECONDS, database=clients.next_database(settings.redis_url)
+    ),
     namespace=f"{settings.redis_prefix}dramatiq",
     middleware=_middleware(loops),
 )

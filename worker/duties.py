@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from domain import heartbeats, locks, log, requests, webhooks
-from domain.cache import Cache
 from domain.events import epochs, partitions
 from domain.postgres import engines
+from domain.redis.cache import Cache
 from worker import metrics
 from worker.relay import cache_updates
 from worker.relay.relay import Relay

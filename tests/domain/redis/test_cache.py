@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 import redis
 
-from domain import cache as caches
-from domain.cache import Cache, Entry
+from domain.redis import cache as caches
+from domain.redis.cache import Cache, Entry
 
 LOCK = {"owner": "job", "token": 2, "ttl_seconds": 900.0}
 

@@ -6,8 +6,8 @@ import pytest
 import redis
 from structlog.testing import CapturingLogger
 
-from domain import cache as caches
-from domain.cache import Cache, Entry
+from domain.redis import cache as caches
+from domain.redis.cache import Cache, Entry
 
 
 def test_what_is_missing_or_older_is_lacking_and_what_is_there_or_newer_is_not(cache: Cache) -> None:
