@@ -14,6 +14,7 @@ from domain.configuration.settings import Settings
 from domain.events import epochs
 from domain.postgres import engines
 from domain.postgres.schema_version import required
+from domain.processes import probes
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
 from tests.api.farms import Farm, farming
@@ -25,7 +26,7 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 
 @pytest.fixture(autouse=True)
 def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(probes, "PROBE_INTERVAL_SECONDS", 0.1)
 
 
 def work(farm: Farm) -> None:
