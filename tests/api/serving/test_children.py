@@ -19,9 +19,10 @@ from sqlalchemy import Engine, text
 
 from api.execution.pool_sizes import PoolSizes
 from api.main import create_app
-from api.serving import listeners, metrics_folder
+from api.serving import listeners
 from domain.configuration.settings import Settings
 from domain.postgres import engines
+from domain.processes import metrics_folder
 from tests.api.events.listeners import listening
 from tests.api.farms import USERS
 from tests.api.logs import lines
@@ -32,7 +33,7 @@ LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
 IMPATIENT = """
 from api import __main__
 from api.serving import child_slots, supervisor
-child_slots.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
+child_slots.HANGING_CHECKS, supervisor.STOP_SECONDS = 30, 3
 raise SystemExit(__main__.main())
 """
 
@@ -247,9 +248,9 @@ def test_counters_of_parents_that_were_killed_are_removed_and_no_others(
         os.utime(made, (1, 1))
     (young := tmp_path / "botfarm-api-young").mkdir()
 
-    with metrics_folder.folder() as first:
+    with metrics_folder.folder(prefix="botfarm-api-") as first:
         os.utime(first, (1, 1))  # old, but in use
-        with metrics_folder.folder() as second:
+        with metrics_folder.folder(prefix="botfarm-api-") as second:
             assert set(tmp_path.iterdir()) == {Path(first), Path(second), foreign, young}
             assert Path(second).stat().st_mode & 0o777 == 0o700
 
