@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from api.auth.principals import PLACE
+from api.auth.principals import SCOPE_KEY
 from api.execution.group_commit import GroupCommit
 from api.execution.waiting_calls import Waiter
 from api.services import Services
@@ -125,7 +125,7 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
 @contextlib.contextmanager
 def _watching(services: Services, request: Request) -> Iterator[_Caller]:
     caller = _Caller(asyncio.ensure_future(_hang_up(request)), asyncio.get_running_loop().create_future())
-    unwatch = services.identities.watch(request.scope[PLACE], caller.barred.cancel)
+    unwatch = services.identities.watch(request.scope[SCOPE_KEY], caller.barred.cancel)
     try:
         yield caller
     finally:
