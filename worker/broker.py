@@ -1,6 +1,6 @@
-"""The broker and what its processes have in common: built when imported, and connected to nothing by that.
+"""The broker and what each worker process shares: built at import, which opens no connection.
 
-Apart from `process`, which runs it, so that the actors need not import the program that imports them.
+Separate from `supervision/child.py`, which runs it: otherwise the actors would import the program that imports them.
 """
 
 from datetime import timedelta
@@ -28,12 +28,12 @@ WEBHOOKS = "webhooks"  # the queue of deliveries
 def _middleware(loops: Loops) -> list[Middleware]:
     """Before-hooks run in this order and after-hooks in reverse."""
     return [
-        # Which messages run at all, and for how long. A kick that waited out an outage is worth nothing: the loops
-        # have done its work long since.
+        # Which messages run at all, and for how long. A kick older than a minute is dropped: the loops have done its
+        # work by then.
         AgeLimit(max_age=60_000),
         TimeLimit(time_limit=60_000),
-        # What becomes of those that failed. Last of the message hooks, so that its after-hook is the first: whoever
-        # comes to look at a failed message must already see whether it will be tried again.
+        # What happens to failed messages. Last of the message hooks, so that its after-hook runs first: the other
+        # after-hooks must see whether the message will be retried.
         Retries(max_retries=3, min_backoff=1_000, max_backoff=30_000),
         # Not about messages. Its `after_worker_boot` runs before the others', its shutdown hook after them.
         loops,
@@ -41,7 +41,7 @@ def _middleware(loops: Loops) -> list[Middleware]:
 
 
 def _enqueue(claim: Claim) -> None:
-    """Hand the claim to whoever has a thread free. Raises when Redis is away: then it lapses."""
+    """Enqueue the delivery of a claim, for any free thread. Raises when Redis is unavailable: then the claim lapses."""
     arguments = str(claim.webhook_id), str(claim.claim)
     broker.enqueue(dramatiq.Message(WEBHOOKS, "deliver", arguments, {}, {}))
 

@@ -37,7 +37,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture(autouse=True)
 def few_rows_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resealing, "LOOK_ROWS", 7)
+    monkeypatch.setattr(resealing, "ROWS_PER_READ", 7)
 
 
 def grow(engine: Engine, count: int, *, ring: KeyRing = BEFORE) -> list[UUID]:
