@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,6 @@ from api.main import create_app
 from api.serving import listeners
 from domain.configuration.settings import Settings
 from domain.postgres import engines
-from domain.processes import metrics_folder
 from tests.api.events.listeners import listening
 from tests.api.farms import USERS
 from tests.api.logs import lines
@@ -236,25 +234,6 @@ def test_a_port_of_the_systems_choice_is_one_port_on_every_address_of_the_host()
         (port,) = {stack.enter_context(each).getsockname()[1] for each in sockets}
         stack.enter_context(socket.create_connection(("localhost", port)))
         assert listeners.url(sockets).endswith(f":{port}")
-
-
-def test_counters_of_parents_that_were_killed_are_removed_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left, foreign = tmp_path / "botfarm-api-left", tmp_path / "somebody-else"
-    for made in (left, foreign):
-        made.mkdir()
-        os.utime(made, (1, 1))
-    (young := tmp_path / "botfarm-api-young").mkdir()
-
-    with metrics_folder.folder(prefix="botfarm-api-") as first:
-        os.utime(first, (1, 1))  # old, but in use
-        with metrics_folder.folder(prefix="botfarm-api-") as second:
-            assert set(tmp_path.iterdir()) == {Path(first), Path(second), foreign, young}
-            assert Path(second).stat().st_mode & 0o777 == 0o700
-
-    assert set(tmp_path.iterdir()) == {foreign, young}
 
 
 def test_the_connections_that_are_told_are_those_of_the_pools(settings: Settings) -> None:
