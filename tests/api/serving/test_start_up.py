@@ -24,12 +24,12 @@ LONGEST_SECONDS = 9.0  # of the ten, one is for Python to load
 PASSWORD = "planted-database-password"
 
 
-def check_refusal(code: int | None, said: str, *, told: str) -> None:
+def check_refusal(code: int | None, said: str, *, expected: str) -> None:
     """It ended as a failure, with one line for people among those of the log, and without any secret."""
     for_people = [line for line in said.splitlines() if not line.startswith("{")]
     assert code == 1, said
     assert [line.startswith("botfarm: ") for line in for_people] == [True], said
-    assert told in for_people[0]
+    assert expected in for_people[0]
     assert "Traceback" not in said
     assert PASSWORD not in said
 
@@ -38,7 +38,7 @@ def check_refusal(code: int | None, said: str, *, told: str) -> None:
 def waiting(
     postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, ApiProcess]]:
-    """Processes that wait for a database in vain, while the other tests of this file go on."""
+    """Processes that wait for an unavailable database, while the other tests of this file run."""
     folder = tmp_path_factory.mktemp("start-up")
     settings = Settings(database_url=postgres_url, redis_url=redis_url, port=ports.free())
     url = make_url(postgres_url).set(host="127.0.0.1", password=PASSWORD)
@@ -67,7 +67,7 @@ def started(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[int, str
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "expected"),
     [
         (
             {"DATABASE_URL": f"mysql://bot:{PASSWORD}@127.0.0.1/b"},
@@ -100,15 +100,15 @@ def started(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[int, str
     ],
     ids=str,
 )
-def test_settings_that_cannot_be_are_refused_with_one_clear_line(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+def test_invalid_settings_are_refused_with_one_clear_line(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
     code, said = started(monkeypatch, **{"DATABASE_URL": database_url, **variables})
 
-    check_refusal(code, said, told=told)
+    check_refusal(code, said, expected=expected)
 
 
-def test_a_key_file_that_is_open_to_others_is_refused_with_what_to_do(
+def test_a_key_file_that_is_open_to_others_is_refused_with_the_command_to_run(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keys = tmp_path / "secret.keys"
@@ -117,21 +117,21 @@ def test_a_key_file_that_is_open_to_others_is_refused_with_what_to_do(
 
     code, said = started(monkeypatch, DATABASE_URL=database_url, BOTFARM_SECRET_KEYS_FILE=str(keys))
 
-    check_refusal(code, said, told=f"is open to others: chmod 600 {keys}")
+    check_refusal(code, said, expected=f"is open to others: chmod 600 {keys}")
 
 
-def test_a_database_without_the_schema_is_refused_with_what_to_do(
+def test_a_database_without_the_schema_is_refused_with_the_command_to_run(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The one that was named may be somebody's farm; the database of every server's administrator is not.
+    # The configured database may be a farm; the administrator's database of a server is not.
     bare = make_url(postgres_url).set(database="postgres").render_as_string(hide_password=False)
 
     code, said = started(monkeypatch, DATABASE_URL=bare, BOTFARM_AUTH="off")
 
-    check_refusal(code, said, told="run python -m domain migrate")
+    check_refusal(code, said, expected="run python -m domain migrate")
 
 
-def test_a_database_that_does_not_let_us_in_is_refused_with_its_own_words(
+def test_a_database_that_refuses_the_login_is_reported_with_its_own_message(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "START_SECONDS", 2)  # one attempt
@@ -139,10 +139,10 @@ def test_a_database_that_does_not_let_us_in_is_refused_with_its_own_words(
 
     code, said = started(monkeypatch, DATABASE_URL=url.render_as_string(hide_password=False), BOTFARM_AUTH="off")
 
-    check_refusal(code, said, told="nobody")
+    check_refusal(code, said, expected="nobody")
 
 
-def test_a_schema_that_is_too_old_is_refused_with_what_to_do(
+def test_a_schema_that_is_too_old_is_refused_with_the_command_to_run(
     database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine.begin() as conn:
@@ -150,18 +150,20 @@ def test_a_schema_that_is_too_old_is_refused_with_what_to_do(
 
     code, said = started(monkeypatch, DATABASE_URL=database_url, BOTFARM_AUTH="off")
 
-    check_refusal(code, said, told="older than this program: run python -m domain migrate")
+    check_refusal(code, said, expected="older than this program: run python -m domain migrate")
 
 
-@pytest.mark.parametrize(("name", "told"), [("nobody listens", ":1/"), ("nobody answers", "did not answer in time")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("nobody listens", ":1/"), ("nobody answers", "did not answer in time")]
+)
 def test_a_process_without_a_usable_database_ends_in_time_with_one_clear_line(
-    waiting: dict[str, ApiProcess], name: str, told: str
+    waiting: dict[str, ApiProcess], name: str, expected: str
 ) -> None:
     process = waiting[name]
 
     code = process.running.wait(timeout=60)
 
-    check_refusal(code, process.said(), told=told)
+    check_refusal(code, process.said(), expected=expected)
     assert seconds_of_patience(process) < LONGEST_SECONDS
 
 

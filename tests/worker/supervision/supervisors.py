@@ -29,8 +29,8 @@ class Supervised:
     @property
     def ready(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
-            told: dict[str, Any] = json.loads(self.ready_file.read_text())
-            return told
+            parsed: dict[str, Any] = json.loads(self.ready_file.read_text())
+            return parsed
         return {}
 
     @property
@@ -45,8 +45,8 @@ class Supervised:
             return error.code, error.read().decode()
 
     def health(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.get("/health")[1])
-        return told
+        parsed: dict[str, Any] = json.loads(self.get("/health")[1])
+        return parsed
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics")[1].splitlines()

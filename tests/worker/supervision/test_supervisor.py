@@ -25,7 +25,7 @@ print(broker.client.hlen(settings.redis_prefix + "dramatiq:botfarm.msgs"))
 """
 
 
-def test_a_worker_numbers_publishes_and_expires_and_says_so(farm: Farm, start_worker: StartWorker) -> None:
+def test_a_worker_numbers_publishes_and_expires_and_counts_it(farm: Farm, start_worker: StartWorker) -> None:
     worker = start_worker()
     until(worker.is_ok, seconds=20)
     (user_id,) = farm.grow()
@@ -96,7 +96,7 @@ def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(setti
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_to_stop_ends_with_its_processes(
+def test_a_worker_that_gets_a_stop_signal_ends_with_its_processes(
     number: signal.Signals, start_worker: StartWorker
 ) -> None:
     worker = start_worker(BOTFARM_WORKER_PROCESSES="2")
