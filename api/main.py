@@ -38,9 +38,9 @@ from api.observability.metrics import Metrics
 from api.routes import events, keys, locks, operations, pools, requests, stats, swagger, users, webhooks
 from api.services import Background, LockPolicy, Services
 from domain import sealing
-from domain.cache import Cache
 from domain.configuration.settings import Settings
 from domain.postgres import engines
+from domain.redis.cache import Cache
 from domain.requests import Undo
 
 STATIC = Path(__file__).parent / "static"

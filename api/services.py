@@ -21,9 +21,9 @@ from api.execution.group_commit import GroupCommit
 from api.observability.health import Monitor
 from api.observability.metrics import Metrics
 from domain import log
-from domain.cache import Cache
 from domain.configuration.settings import Settings
 from domain.errors import Refusal
+from domain.redis.cache import Cache
 from domain.sealing import KeyRing
 from domain.webhooks.addresses import Network
 

@@ -1,4 +1,4 @@
-"""Signs of life: each part of the worker says when it was last at work."""
+"""Heartbeats: when each part of the worker last worked, by the database's clock."""
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -13,6 +13,6 @@ def beat(conn: Connection, *, part: str) -> None:
 
 
 def ages(conn: Connection) -> dict[str, float]:
-    """Seconds since each part was last at work."""
+    """Seconds since the last heartbeat of each part."""
     age = func.extract("epoch", func.clock_timestamp() - heartbeats.c.seen_at).label("age")
     return {row.part: float(row.age) for row in conn.execute(select(heartbeats.c.part, age))}

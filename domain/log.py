@@ -1,4 +1,4 @@
-"""Structured logs: constant event names with fields, one JSON object a line."""
+"""Structured logs: constant event names with fields, one JSON object per line."""
 
 import atexit
 import contextlib
@@ -23,16 +23,16 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from domain.timestamps import utc
 
 GATHER_SECONDS = 0.02
-_ENCODER = json.JSONEncoder(default=repr)  # made once: json.dumps would make one a line
+_ENCODER = json.JSONEncoder(default=repr)  # made once: json.dumps with a default makes one per call
 _bound: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=MappingProxyType({}))
 SECRET_FIELDS = frozenset({"password", "password_sealed", "secret", "lease_id", "key", "authorization"})
 
 
 def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None) -> None:
-    """Send structlog and the standard library's loggers through one renderer to the stream, stderr if none is given.
+    """Send the lines of structlog and of the standard library through one renderer to the stream, by default stderr.
 
-    `style` is `json` for machines or `console` for people. Our own lines go to the stream straight from structlog,
-    which takes a third of the time that they would need through the standard library.
+    `style` is `json` for machines or `console` for people. Our own lines go from structlog directly to the stream,
+    which takes a third of the time of the way through the standard library.
     """
     shared: list[Processor] = [
         _add_bound,
@@ -56,7 +56,7 @@ def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None
     )
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level)
-    logging.getLogger("alembic").setLevel("WARNING")  # it tells of every look at the schema
+    logging.getLogger("alembic").setLevel("WARNING")  # it logs every read of the schema version
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -66,9 +66,9 @@ def configure(*, level: str, style: str, stream: "TextIO | Scribe | None" = None
 
 
 class _Writer:
-    """What structlog hands finished lines to. Loggers are kept for ever, so the stream is the class's, not theirs."""
+    """Writes the rendered lines of structlog. The stream belongs to the class, because loggers are cached for ever."""
 
-    stream: ClassVar["TextIO | Scribe | None"] = None  # stderr, whatever that is when a line is written
+    stream: ClassVar["TextIO | Scribe | None"] = None  # None: sys.stderr at the time of writing
 
     def __init__(self, name: str = "") -> None:
         self.name = name
@@ -82,10 +82,10 @@ class _Writer:
 
 
 class Routine:
-    """A logger for one frequent event with fixed fields, all text or numbers.
+    """A logger for one frequent event, whose fields are text or numbers.
 
-    As JSON it is put together without structlog's chain of processors, which costs more than everything else that is
-    done around a request. The line is the same.
+    A JSON line is composed without structlog's chain of processors, which costs more than all other work around a
+    request. The line is the same as structlog's.
     """
 
     short_cut: ClassVar[bool] = False
@@ -100,44 +100,44 @@ class Routine:
         if not self.short_cut:
             self._logger.info(self._event, **fields)
             return
-        body = {**fields, "event": self._event, **_bound.get()}
+        values = {**fields, "event": self._event, **_bound.get()}
         pairs = ", ".join(
             [
                 f'"{name}": {encode_basestring_ascii(value) if isinstance(value, str) else repr(value)}'
-                for name, value in body.items()
+                for name, value in values.items()
             ]
         )
-        now = utc(datetime.now(UTC))  # noqa: TID251  -- of a log line
+        now = utc(datetime.now(UTC))  # noqa: TID251  -- the time of a log line
         self._writer.info(f'{{{pairs}{self._tail}{now}"}}')
 
 
 class Scribe:
-    """A text stream that writes on a thread of its own, some times a second, so that no request waits for its log line.
+    """A text stream that writes in its own thread, 50 times a second at most, so that no request waits for a log line.
 
-    A write lets go of the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order,
-    and some go out in one piece, so that those of other processes never get into the middle of one. `flush` waits for
-    nothing, and the end of the process for all of them, unless it is killed. A reader who takes nothing costs the
-    oldest lines beyond `most`.
+    A write releases the interpreter lock, and a busy event loop waits long to get it back. Lines keep their order. Each
+    write holds whole lines and is atomic on a pipe, so lines of several processes never mix. `flush` does nothing; the
+    end of the process waits for all lines, unless it is killed. When the reader stalls, the oldest lines beyond `most`
+    are dropped.
     """
 
     def __init__(self, target: TextIO, *, most: int = 100_000) -> None:
         self._target = target
         self._lines: deque[str] = deque(maxlen=most)
-        self._some = threading.Event()
+        self._queued = threading.Event()
         self._writing = threading.Lock()
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.drain)
 
     def write(self, text: str) -> None:
         self._lines.append(text)
-        if not self._some.is_set():
-            self._some.set()
+        if not self._queued.is_set():
+            self._queued.set()
 
     def flush(self) -> None:
         """Nothing: see the class."""
 
     def drain(self) -> None:
-        """Write all that waits."""
+        """Write all queued lines."""
         with self._writing:
             for piece in _pieces([self._lines.popleft() for _ in range(len(self._lines))]):
                 self._target.write(piece)
@@ -145,15 +145,15 @@ class Scribe:
 
     def _run(self) -> None:
         while True:
-            self._some.wait()
+            self._queued.wait()
             time.sleep(GATHER_SECONDS)
-            self._some.clear()
-            with contextlib.suppress(OSError, ValueError):  # nobody reads any more: there is nowhere to say so
+            self._queued.clear()
+            with contextlib.suppress(OSError, ValueError):  # the reader has closed: there is nowhere to log that
                 self.drain()
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Whole lines together, as far as a pipe takes them in one piece; a line longer than that by itself."""
+    """The lines joined into pieces that a pipe takes atomically; a longer line is a piece by itself."""
     piece = ""
     for line in lines:
         if piece and len(piece) + len(line) > select.PIPE_BUF:
@@ -170,7 +170,7 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def bind(**fields: str) -> None:
-    """Have each line that is logged from here on, in this task or thread, tell these fields and no others bound."""
+    """Add these fields to every later line of this task or thread, instead of the fields bound before."""
     _bound.set(fields)
 
 
@@ -185,7 +185,7 @@ def _as_json(event: EventDict, **_options: Any) -> str:  # noqa: ANN401  -- stru
 
 
 def _drop_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Secrets never reach a log, even where somebody passes them by mistake."""
+    """Secrets never reach a log, even when one is passed by mistake."""
     for field in SECRET_FIELDS & event.keys():
         event[field] = "[secret]"
     return event

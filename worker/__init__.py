@@ -1,4 +1,4 @@
-"""What runs beside the API: the relay of events, the tidying of lapsed locks and the retention.
+"""What runs beside the API: the relay of events, the clean-up of lapsed locks, webhooks and retention.
 
-Nothing here is needed for a lock to be granted or to end; a worker that is away only delays events.
+No lock needs a worker to be granted or to end; without a worker only events are delayed.
 """

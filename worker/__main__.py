@@ -1,4 +1,4 @@
-"""`python -m worker`: run the worker. `python -m worker new-epoch`: begin a new epoch, as the end of a restore."""
+"""`python -m worker`: run the worker. `python -m worker new-epoch`: begin a new epoch, the last step of a restore."""
 
 import argparse
 import sys
@@ -18,10 +18,12 @@ from worker.supervision import supervisor
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("--ready-file", type=Path, help="write url and pids there as JSON once the processes run")
+    parser.add_argument(
+        "--ready-file", type=Path, help="write url and pids to this file as JSON once the processes run"
+    )
     commands = parser.add_subparsers(dest="command")
-    new = commands.add_parser("new-epoch", help="raise the epoch by hand, after the database was restored from a copy")
-    new.add_argument("--above", type=int, default=0, help="the highest epoch that was ever in use, if it is known")
+    new = commands.add_parser("new-epoch", help="raise the epoch by hand after the database was restored from a copy")
+    new.add_argument("--above", type=int, default=0, help="the highest epoch ever in use, if known")
     options = parser.parse_args(arguments)
     try:
         settings = _safe_settings()
@@ -53,7 +55,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _safe_settings() -> Settings:
-    """Raises ValueError. Unusable keys are reported once, here, and not by each process that fails on them."""
+    """Raises ValueError. Invalid keys are reported once here, and not by every process that ends because of them."""
     settings = Settings()
     log.configure(level=settings.log_level, style=settings.log_format)
     start_checks.require(settings)
@@ -68,7 +70,7 @@ def _new_epoch(settings: Settings, *, above: int) -> int:
     engine = engines.engine(settings.database_url, pool_size=1, name="botfarm-new-epoch")
     supervisor.require_schema(engine)
     with engine.begin() as conn:
-        # A restored copy may have been recognised by this: then the epoch is raised already.
+        # `adopt` recognises a restored copy by itself, and has then raised the epoch already.
         raised = epochs.adopt(conn)
         epoch = epochs.read(conn).epoch
         if not raised or epoch <= above:

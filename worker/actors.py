@@ -1,4 +1,7 @@
-"""The duties of the loops, for whoever wants one done now. All may run twice, late, or never; so may a delivery."""
+"""The duties of the loops as dramatiq actors, for runs on demand (docs/on-demand-runs.md), and webhook deliveries.
+
+Each may run twice, late, or never without harm.
+"""
 
 from uuid import UUID
 
@@ -29,13 +32,14 @@ def retention_once() -> None:
     duties.retain()
 
 
-# A whole pass takes longer than a message may: this lets the loop of this process begin one.
+# A whole pass takes longer than a message may run: this makes the loop of the process start one.
 @dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0)
 def reseal_once() -> None:
     resealing.kick()
 
 
-# Never tried again by dramatiq: a claim that came to nothing lapses, and the webhook is claimed anew.
+# Enqueued by the scheduling loop. Never retried by dramatiq: a claim without a result lapses, and the next claim of the
+# webhook delivers.
 @dramatiq.actor(broker=broker, queue_name=WEBHOOKS, actor_name="deliver", max_retries=0)
 def deliver(webhook_id: str, claim: str) -> None:
     deliverer.deliver(webhook_id=UUID(webhook_id), claim=UUID(claim))

@@ -1,22 +1,18 @@
-"""The broker and what its processes have in common: built when imported, and connected to nothing by that.
+"""The broker and what each worker process shares: built at import, which opens no connection.
 
-Apart from `process`, which runs it, so that the actors need not import the program that imports them.
+Separate from `supervision/child.py`, which runs it: otherwise the actors would import the program that imports them.
 """
 
 from datetime import timedelta
-from typing import Any
 
 import dramatiq
-import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import AgeLimit, Middleware, Retries, TimeLimit
-from redis.backoff import NoBackoff
-from redis.connection import parse_url
-from redis.retry import Retry
 
 from domain import sealing
 from domain.configuration.settings import Settings
 from domain.postgres import engines
+from domain.redis import clients
 from domain.webhooks import Claim
 from worker.duties import PATIENCE_SECONDS, open_duties
 from worker.loops import Loops, loops_of
@@ -29,27 +25,15 @@ TIMEOUT_SECONDS = 5.0
 WEBHOOKS = "webhooks"  # the queue of deliveries
 
 
-def client(url: str) -> redis.Redis:
-    """Redis for the queues: the database after the one of cache and stream, for dramatiq's upkeep calls KEYS."""
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    own = {
-        "db": int(options.get("db", 0)) + 1,
-        "socket_timeout": TIMEOUT_SECONDS,
-        "socket_connect_timeout": TIMEOUT_SECONDS,
-        "retry": Retry(NoBackoff(), 0),  # dramatiq tries again by itself; both together would outlast a shutdown
-    }
-    return redis.Redis(connection_pool=redis.ConnectionPool(**{**options, **own}))
-
-
 def _middleware(loops: Loops) -> list[Middleware]:
     """Before-hooks run in this order and after-hooks in reverse."""
     return [
-        # Which messages run at all, and for how long. A kick that waited out an outage is worth nothing: the loops
-        # have done its work long since.
+        # Which messages run at all, and for how long. A kick older than a minute is dropped: the loops have done its
+        # work by then.
         AgeLimit(max_age=60_000),
         TimeLimit(time_limit=60_000),
-        # What becomes of those that failed. Last of the message hooks, so that its after-hook is the first: whoever
-        # comes to look at a failed message must already see whether it will be tried again.
+        # What happens to failed messages. Last of the message hooks, so that its after-hook runs first: the other
+        # after-hooks must see whether the message will be retried.
         Retries(max_retries=3, min_backoff=1_000, max_backoff=30_000),
         # Not about messages. Its `after_worker_boot` runs before the others', its shutdown hook after them.
         loops,
@@ -57,7 +41,7 @@ def _middleware(loops: Loops) -> list[Middleware]:
 
 
 def _enqueue(claim: Claim) -> None:
-    """Hand the claim to whoever has a thread free. Raises when Redis is away: then it lapses."""
+    """Enqueue the delivery of a claim, for any free thread. Raises when Redis is unavailable: then the claim lapses."""
     arguments = str(claim.webhook_id), str(claim.claim)
     broker.enqueue(dramatiq.Message(WEBHOOKS, "deliver", arguments, {}, {}))
 
@@ -82,7 +66,11 @@ resealing = Resealing(duties.engine, deliverer.ring)
 scheduling = Scheduling(duties.engine, deliverer.tip, enqueue=_enqueue)
 loops = loops_of(duties, scheduling=scheduling, resealing=resealing.work)
 broker = RedisBroker(  # type: ignore[no-untyped-call]
-    client=client(settings.redis_url),
+    # Its own database, the one after that of cache and stream: dramatiq's maintenance calls KEYS. No retries in the
+    # client: dramatiq retries by itself, and both together would outlast a shutdown.
+    client=clients.connect(
+        settings.redis_url, timeout_seconds=TIMEOUT_SECONDS, database=clients.next_database(settings.redis_url)
+    ),
     namespace=f"{settings.redis_prefix}dramatiq",
     middleware=_middleware(loops),
 )

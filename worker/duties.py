@@ -1,4 +1,4 @@
-"""What a worker does: each duty may be done at any time, by any number of processes, any number of times."""
+"""The duties of a worker: any number of processes may do each of them, at any time and any number of times."""
 
 import functools
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from domain import heartbeats, locks, log, requests, webhooks
-from domain.cache import Cache
 from domain.events import epochs, partitions
 from domain.postgres import engines
+from domain.redis.cache import Cache
 from worker import metrics
 from worker.relay import cache_updates
 from worker.relay.relay import Relay
 from worker.relay.stream import Stream
 
 EXPIRE_LIMIT = 500
-# Longer than that of a lock change: nobody waits for an answer, and giving up would do the same work once more.
+# Longer than the time-out of a lock change: no caller waits, and an aborted statement would only be repeated.
 PATIENCE_SECONDS = 15.0
 CLOSE_AFTER = timedelta(days=1)
 
@@ -31,9 +31,9 @@ log_ = log.get(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Duties:
-    """Opened without a connection: a process starts, and backs off, while Postgres and Redis are away.
+    """Made without a connection: a process starts, and backs off, while Postgres and Redis are unavailable.
 
-    The relay has engines of its own, so that no sweep can keep it waiting for a connection.
+    The relay has its own engines, so that no sweep makes it wait for a connection.
     """
 
     engine: Engine
@@ -44,25 +44,25 @@ class Duties:
     events_keep_count: int
 
     def sequence(self) -> int:
-        """Number a batch of what was committed; how many changes."""
+        """Number a batch of committed changes; returns how many."""
         return self.relay.sequence()
 
     def publish(self) -> int:
-        """Put the next batch on the stream; how many events."""
+        """Append the next batch of events to the stream; returns how many."""
         return self.relay.publish()
 
     def expire(self) -> bool:
-        """Tidy away some lapsed locks. True when there may be more."""
+        """End a batch of lapsed locks. True when there may be more."""
         with self.engine.begin() as conn:
             ended = locks.expire(conn, limit=EXPIRE_LIMIT)
         metrics.EXPIRED.inc(ended)
         return ended == EXPIRE_LIMIT
 
     def sweep_line(self) -> bool:
-        """Tidy the waiting line, then run a pass over it, as its API processes do. True when there may be more.
+        """Clean up the waiting line, then run a pass over it, as the API processes do. True when there may be more.
 
-        Their homes learn of the grants by asking, which they do all the time. So a line goes on whose own dispatchers
-        are dead, or cut off from Postgres.
+        The homes of the requests find the grants in their next poll. So the line moves even when all dispatchers of the
+        API are dead or cut off from Postgres.
         """
         with self.engine.begin() as conn:
             reclaimed = requests.sweep(conn)
@@ -71,7 +71,7 @@ class Duties:
             return requests.busy(conn) and requests.dispatch(conn, home=None).again
 
     def retain(self) -> bool:
-        """Make partitions ahead, drop what is too old, trim the stream. There is never more to do at once."""
+        """Make partitions ahead, drop old ones, trim the stream. Always returns False: one run does all of it."""
         made = self._unless_busy(partitions.make_ahead)
         closed = self._unless_busy(lambda conn: partitions.close_old(conn, after=CLOSE_AFTER))
         dropped = self._unless_busy(
@@ -90,7 +90,7 @@ class Duties:
         return False
 
     def _unless_busy(self, work: Callable[[Connection], T]) -> T | None:
-        """Do it; None when that would hold up readers and relay, who may not be kept waiting: there is a next time."""
+        """Do the work; None when it would block readers or the relay for long. The next run tries again."""
         try:
             with self.engine.begin() as conn:
                 return work(conn)
@@ -101,7 +101,7 @@ class Duties:
             return None
 
     def beat(self, part: str) -> None:
-        """Say that this part is at work; the sequencing is the relay's sign of life for everybody."""
+        """Write the heartbeat of this part; that of the sequencing is also the relay's heartbeat."""
         with self.engine.begin() as conn:
             heartbeats.beat(conn, part=part)
             if part == "sequencing":

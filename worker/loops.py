@@ -1,4 +1,4 @@
-"""Loops: threads that do a duty again and again, survive its failures, and tell when they are at work."""
+"""Loops: threads that repeat a duty, survive its failures, and write a heartbeat while they work."""
 
 import math
 import threading
@@ -11,32 +11,34 @@ from redis.exceptions import RedisError
 
 from domain import log
 from domain.postgres import engines
+from domain.processes.backoff import Backoff
 from worker import metrics
 from worker.duties import Duties
 from worker.relay.pacing import Pace
 from worker.relay.relay import BATCH, MANY
 
 POLL_SECONDS = 0.05
-GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they go together
-# Turns that move many come at some 2,500 changes a second. There the processor is what everybody waits for, and half as
-# many turns are worth a wait that is no longer than that of the first change after a rest.
+GATHER_SECONDS = 0.02  # a turn costs nearly the same for one event as for a hundred: under load they are moved together
+# Turns that move many events occur from about 2,500 changes a second. At that rate the processor is the bottleneck, and
+# half the number of turns is worth a wait no longer than that of the first change after an idle time.
 GATHER_MANY_SECONDS = POLL_SECONDS
 SWEEP_SECONDS = 0.25
 LINE_SECONDS = 1.0
 RETENTION_SECONDS = 60.0
 RESEAL_SECONDS = 0.1
 BEAT_SECONDS = 1.0
-BACKOFF_SECONDS = (0.1, 2.0)
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
 STOP_SECONDS = 3.0
 
 log_ = log.get(__name__)
 
 
 class Loop:
-    """Does `work`, which returns the seconds after which to do it again, unless it is kicked before.
+    """Calls `work`, which returns the seconds until the next call; a kick makes that call at once.
 
-    A failure is logged and followed by a pause that doubles from 0.1 s to 2 s. `beat` is called once a second, by this
-    very thread and never while the last turn has failed: a heartbeat says that the work goes on.
+    A failure is logged and followed by a pause that doubles from 0.1 s to 2 s. `beat` is called once a second by the
+    same thread, and never while the last turn has failed, so a heartbeat proves that the work succeeds.
     """
 
     def __init__(self, name: str, *, work: Callable[[], float], beat: Callable[[str], None]) -> None:
@@ -45,7 +47,7 @@ class Loop:
         self._beat = beat
         self._due = 0.0
         self._beat_due = 0.0
-        self._failures = 0
+        self._backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"loop-{name}", daemon=True)
@@ -58,7 +60,7 @@ class Loop:
         self._thread.start()
 
     def kick(self) -> None:
-        """Have the work done now. A kick that gets lost only delays it."""
+        """Call the work now. A lost kick only delays it."""
         self._due = 0.0
         self._wake.set()
 
@@ -79,12 +81,12 @@ class Loop:
             except Exception as error:  # noqa: BLE001  -- no failure ends a loop
                 pause = self._failed(error)
             else:
-                self._failures = 0
+                self._backoff.reset()
             self._wake.wait(pause)
             self._wake.clear()
 
     def _turn(self) -> float:
-        """Work when it is time to; the seconds until there is something to do again."""
+        """Work and beat if due; returns the seconds until the next of them is due."""
         if time.monotonic() >= self._due:
             self._due, pause = math.inf, 0.0  # a kick meanwhile sets it to now
             try:
@@ -101,10 +103,7 @@ class Loop:
         text = str(error).strip().split("\n")[0]
         log_.warning("loop_failed", loop=self.name, error=type(error).__name__, text=text, exc_info=not expected)
         metrics.LOOP_FAILURES.labels(self.name).inc()
-        first, longest = BACKOFF_SECONDS
-        pause = min(longest, first * 2.0 ** min(self._failures, 10))
-        self._failures += 1
-        return pause
+        return self._backoff.failed()
 
 
 class Loops(Middleware):
@@ -115,7 +114,7 @@ class Loops(Middleware):
 
     @property
     def alive(self) -> bool:
-        """Whether all of them run: a thread that ended by other means than ours would go unnoticed."""
+        """Whether all threads run; the process ends when one does not, because nothing else would notice."""
         return all(loop.alive for loop in self._loops)
 
     def after_worker_boot(self, _broker: dramatiq.Broker, _worker: dramatiq.Worker) -> None:
@@ -129,7 +128,7 @@ class Loops(Middleware):
             loop.start()
 
     def stop(self) -> None:
-        """Returns after 3 s at the latest; a loop that still hangs then ends with the process."""
+        """Stop all loops within 3 s; a loop that hangs longer ends with the process."""
         for loop in self._loops:
             loop.stop()
         deadline = time.monotonic() + STOP_SECONDS
@@ -140,9 +139,9 @@ class Loops(Middleware):
 def loops_of(
     duties: Duties, *, scheduling: Callable[[], bool] | None = None, resealing: Callable[[], bool] | None = None
 ) -> Loops:
-    """The loops over all duties. Sequencing and publishing are two, so that Redis never keeps the numbers waiting.
+    """The loops over all duties. Sequencing and publishing are separate, so that Redis never delays the numbering.
 
-    `scheduling`, when given, is that of webhooks, `resealing` that of what older keys have sealed.
+    `scheduling`, when given, schedules webhook deliveries; `resealing` reseals rows of older keys.
     """
 
     def sequence() -> float:
@@ -173,7 +172,7 @@ def loops_of(
 
 
 def _publishing(duties: Duties, pace: Pace) -> Callable[[], float]:
-    """Publish, and rest after a full batch, which the kicks that come with every number given do not cut short."""
+    """Publish, and rest after a full batch; the kicks of the sequencing loop do not shorten that rest."""
 
     def work() -> float:
         if pace.rest:
@@ -192,12 +191,12 @@ def _publishing(duties: Duties, pace: Pace) -> Callable[[], float]:
 
 
 def every(seconds: float, work: Callable[[], bool]) -> Callable[[], float]:
-    """Work that is done every so often, and again at once while it returns True."""
+    """Work that is repeated every `seconds`, and at once while it returns True."""
     return lambda: 0.0 if work() else seconds
 
 
 def _after(moved: int) -> float:
-    """When to move events again. A full batch was not all; for what comes after any other it is worth waiting."""
+    """Seconds until the next turn: none after a full batch, which left more; else a wait that gathers events."""
     if moved >= BATCH:
         return 0.0
     if moved >= MANY:

@@ -1,4 +1,4 @@
-"""Passes over all that is sealed: how much each key holds, and what older keys hold sealed anew by the first."""
+"""Passes over all sealed rows: count them by key, and seal those of older keys again with the first key."""
 
 import itertools
 import time
@@ -14,13 +14,13 @@ from domain.sealing import KeyRing, rotation
 from domain.sealing.rotation import AT_ONCE, SEALED, Found
 from worker import metrics
 
-LOOK_ROWS = 1_000
-# Keys change with a restart, and that begins a pass: the next ones find what others, still with the ring of before,
-# have sealed meanwhile.
+ROWS_PER_READ = 1_000
+# A change of keys takes a restart, and that begins a pass. The later passes find the rows that processes with the
+# previous keys have sealed since.
 REST_SECONDS = 600.0
-# What was locked is left over, and so is what a process with another ring seals.
+# After a pass that left rows of older keys: they were locked, or a process with other keys has sealed them.
 SOON_SECONDS = 5.0
-SHOWN_MOST = 100
+LOGGED_IDS_MOST = 100
 UNKNOWN = "unknown"
 
 log_ = log.get(__name__)
@@ -28,7 +28,7 @@ log_ = log.get(__name__)
 
 @dataclass(slots=True)
 class Pass:
-    """How far a pass has come, and what it has found."""
+    """The progress of a pass, and what it has counted."""
 
     columns: list[Column[str]] = field(default_factory=lambda: list(SEALED))
     after: UUID | None = None
@@ -38,7 +38,7 @@ class Pass:
 
 
 class Resealing:
-    """One pass after the other, some rows a turn. Any number of processes may be at it side by side."""
+    """One pass after another, a batch of rows per turn. Any number of processes may do this at the same time."""
 
     def __init__(self, engine: Engine, ring: KeyRing) -> None:
         self._engine = engine
@@ -48,28 +48,28 @@ class Resealing:
         self._pass = Pass()
 
     def kick(self) -> None:
-        """Let the next pass begin now."""
+        """Start the next pass now."""
         self._due = 0.0
 
     def work(self) -> bool:
-        """Do a turn of the pass, when it is time for one. False: even a long pass takes its breath between turns."""
+        """Do one turn of the pass if it is due. Always returns False, so that the loop pauses between turns."""
         if time.monotonic() < self._due:
             return False
         try:
             self._turn()
         except Exception:
-            self._pass = Pass()  # else what it has counted would be counted twice
+            self._pass = Pass()  # or its rows would be counted twice
             raise
         return False
 
     def _turn(self) -> None:
         column = self._pass.columns[0]
         with self._engine.begin() as conn:
-            found = rotation.look(conn, column=column, after=self._pass.after, limit=LOOK_ROWS)
+            found = rotation.look(conn, column=column, after=self._pass.after, limit=ROWS_PER_READ)
         self._pass.rows.update((column.table.name, self._named(row)) for row in found if row.key_id is not None)
         if self._first is not None:
             self._reseal([row for row in found if row.key_id not in (None, self._first)])
-        if len(found) == LOOK_ROWS:
+        if len(found) == ROWS_PER_READ:
             self._pass.after = found[-1].id
             return
         self._pass.columns, self._pass.after = self._pass.columns[1:], None
@@ -90,17 +90,19 @@ class Resealing:
             metrics.RESEALED.inc(len(done.ids))
 
     def _named(self, row: Found) -> str:
-        """The key by its id; what is not of the ring may be anything, and is no label."""
+        """The id of the row's key; UNKNOWN for one outside the ring, since any text must not become a label."""
         return row.key_id if row.key_id is not None and row.key_id in self._ring.keys else UNKNOWN
 
     def _end(self) -> None:
-        """Tell what the pass has found, and when the next one is due."""
+        """Publish what the pass has counted, and set when the next one is due."""
         for table, key in itertools.product({column.table.name for column in SEALED}, [*self._ring.keys, UNKNOWN]):
             metrics.SEALED_ROWS.labels(table, key).set(self._pass.rows[table, key])
         left = sum(rows for (_, key), rows in self._pass.rows.items() if key != self._first)
         metrics.RESEAL_LEFT.set(left)
         if self._pass.unreadable:
-            log_.critical("password_unreadable", ids=[str(row_id) for row_id in self._pass.unreadable[:SHOWN_MOST]])
+            log_.critical(
+                "password_unreadable", ids=[str(row_id) for row_id in self._pass.unreadable[:LOGGED_IDS_MOST]]
+            )
             metrics.UNREADABLE.inc(len(self._pass.unreadable))
         if self._pass.resealed or left:
             log_.info("passwords_resealed", first=self._first, resealed=self._pass.resealed, left=left)

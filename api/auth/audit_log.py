@@ -1,11 +1,11 @@
-"""Audit: who did what, on what, and how it ended. One line of the log each, with the request's id, and a count."""
+"""The audit log: principal, act, object and outcome, as one log line with the request id, and a metric."""
 
 from collections.abc import Mapping
 from uuid import UUID
 
 from starlette.types import Scope
 
-from api.auth.principals import PLACE, Principal
+from api.auth.principals import SCOPE_KEY, Principal
 from api.observability.metrics import Metrics
 from domain import log
 
@@ -15,18 +15,18 @@ log_ = log.get("audit")
 
 
 def note(metrics: Metrics, *, who: str, what: str, on: UUID | str | None, **details: object) -> None:
-    """An act of an administrator that was done. `details` never hold a secret: names of fields, not what is in them."""
+    """Record an administrator's act. `details` hold no secret: names of fields, never their values."""
     metrics.audited(what=what, outcome="done")
     log_.info("audit", who=who, what=what, on=None if on is None else str(on), outcome="done", **details)
 
 
 def note_refusal(metrics: Metrics, scope: Scope, *, route: str, status: int) -> None:
-    """An attempt that was refused for who the caller is."""
+    """Record a call that was refused because of its principal."""
     outcome = REFUSED[status]
     what = f"{scope['method']} {route}"
     metrics.audited(what=what, outcome=outcome)
     on = {name: str(value) for name, value in _path_params(scope).items()}
-    caller: Principal | None = scope.get(PLACE)
+    caller: Principal | None = scope.get(SCOPE_KEY)
     log_.warning("audit", who=caller and caller.name, what=what, on=on or None, outcome=outcome)
 
 

@@ -1,20 +1,21 @@
-"""Who a presented key belongs to: asked of Postgres, and remembered for three seconds.
+"""The principal of a presented key: read from Postgres, and cached for three seconds.
 
-So a key that was revoked, wherever, is refused here within five: three that an answer is remembered, and less than two
-between two looks at a call that stays open. Whatever is remembered counts from before the question was put. A key's
-end is judged by the database's clock; what is remembered says how long it had left then.
+So this process refuses a key within five seconds of its revocation in any process: three for which an entry is cached,
+and less than two between two checks of a call that stays open. The three seconds count from before the query. The
+database's clock decides when a key expires; an entry holds how long the key was still valid then.
 
-Answers are remembered by the key's digest, bad ones as well, apart and no more than so many: nobody who tries keys can
-have the database asked twice for the same, nor push the good ones out.
+Entries are cached by the digest of the key. Unknown keys have a cache of their own, and both are bounded: a client that
+guesses keys causes at most one query per key in three seconds, and evicts no good key.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+from cachetools import LRUCache
 
 from api.auth.principals import ANONYMOUS, Principal
 from api.execution.database_threads import Database
@@ -22,9 +23,9 @@ from domain import keys, log
 from domain.errors import DatabaseUnavailable, Overloaded, Unauthenticated
 from domain.keys import Recognised
 
-REMEMBERED_SECONDS = 3.0
-LOOK_SECONDS = 1.5
-REMEMBERED_MOST = 10_000
+CACHED_SECONDS = 3.0
+RECHECK_SECONDS = 1.5
+CACHED_MOST = 10_000
 USE_GATHERED_SECONDS = 1.0
 SCHEME = b"bearer "
 
@@ -32,8 +33,8 @@ log_ = log.get(__name__)
 
 
 @dataclass(slots=True)
-class _Remembered:
-    """What came of a key, good until a moment of the monotonic clock; None is a key that is not in force."""
+class _Cached:
+    """The principal of a key until a time of the monotonic clock; None for a key that is not in force."""
 
     principal: Principal | None
     until: float
@@ -41,12 +42,12 @@ class _Remembered:
 
 @dataclass(eq=False)
 class Identities:
-    """Used on the event loop only. With authentication off everybody is the same principal, whatever is presented."""
+    """Used on the event loop only. With authentication off every caller is ANONYMOUS, whatever key it presents."""
 
     database: Database
     off: bool
-    _good: OrderedDict[bytes, _Remembered] = field(default_factory=OrderedDict)
-    _bad: OrderedDict[bytes, _Remembered] = field(default_factory=OrderedDict)
+    _good: LRUCache[bytes, _Cached] = field(default_factory=lambda: LRUCache(CACHED_MOST))
+    _bad: LRUCache[bytes, _Cached] = field(default_factory=lambda: LRUCache(CACHED_MOST))
     _asking: dict[bytes, "asyncio.Task[Principal | None]"] = field(default_factory=dict)
     _watched: dict[bytes, dict[object, Callable[[], object]]] = field(default_factory=dict)
     _used: set[UUID] = field(default_factory=set)
@@ -55,7 +56,7 @@ class Identities:
     async def identify(self, authorization: bytes | None) -> Principal:
         """The principal whose key an `Authorization` header holds: the only way in for a presented key.
 
-        Raises Unauthenticated, and DatabaseUnavailable when Postgres cannot say whether it is good.
+        Raises Unauthenticated, and DatabaseUnavailable when neither cache nor Postgres can answer.
         """
         if self.off:
             return ANONYMOUS
@@ -67,19 +68,19 @@ class Identities:
         return await self._find(digest)
 
     async def confirm(self, principal: Principal) -> None:
-        """For a call that has been open for a while. Raises Unauthenticated when its key is no longer in force."""
+        """Check the key of an open call again. Raises Unauthenticated when it is no longer in force."""
         if principal.digest is not None:
             await self._find(principal.digest)
 
     def watch(self, principal: Principal, end: Callable[[], object]) -> Callable[[], None]:
-        """Have `end` called once the key is no longer in force; what is returned calls that off."""
+        """Call `end` once the key is no longer in force; the returned function cancels that."""
         digest = principal.digest
         if digest is None:
             return lambda: None
         token = object()
         if digest not in self._watched:
             self._watched[digest] = {}
-            self._start(self._look(digest))
+            self._start(self._recheck(digest))
         self._watched[digest][token] = end
 
         def forget() -> None:
@@ -98,7 +99,7 @@ class Identities:
         return principal
 
     async def _ask_once(self, digest: bytes) -> Principal | None:
-        """Callers of one key that come at the same time share one question; none is cancelled with another."""
+        """Concurrent callers with one key share one query; cancelling one of them does not cancel the query."""
         asking = self._asking.get(digest)
         if asking is None:
             asking = self._asking[digest] = asyncio.get_running_loop().create_task(self._ask(digest))
@@ -108,32 +109,29 @@ class Identities:
     def _asked(self, digest: bytes, task: "asyncio.Task[Principal | None]") -> None:
         self._asking.pop(digest, None)
         if not task.cancelled():
-            task.exception()  # seen, even if all who asked have hung up
+            task.exception()  # retrieved, so that asyncio does not log it when all callers have hung up
 
     async def _ask(self, digest: bytes) -> Principal | None:
         asked_at = time.monotonic()
         found = await self.database.run(keys.recognise, digest=digest)
-        seconds = REMEMBERED_SECONDS
+        seconds = CACHED_SECONDS
         if found is not None and found.seconds_left is not None:
             seconds = min(seconds, found.seconds_left)
         principal = None if found is None else _principal(found, digest)
-        self._remember(digest, _Remembered(principal, asked_at + seconds))
+        self._store(digest, _Cached(principal, asked_at + seconds))
         if found is not None and found.unnoted:
-            self._note(found.id)
+            self._note_use(found.id)
         return principal
 
-    def _remember(self, digest: bytes, found: _Remembered) -> None:
-        kept, other = (self._bad, self._good) if found.principal is None else (self._good, self._bad)
+    def _store(self, digest: bytes, found: _Cached) -> None:
+        cache, other = (self._bad, self._good) if found.principal is None else (self._good, self._bad)
         other.pop(digest, None)
-        kept.pop(digest, None)
-        kept[digest] = found
-        while len(kept) > REMEMBERED_MOST:
-            kept.popitem(last=False)
+        cache[digest] = found
 
-    async def _look(self, digest: bytes) -> None:
-        """Look at a key for as long as a call of it stays open. While Postgres is away nothing is given out anyway."""
+    async def _recheck(self, digest: bytes) -> None:
+        """Check a key for as long as a call with it stays open. Without Postgres no call gets data, so it may wait."""
         while self._watched[digest]:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(RECHECK_SECONDS)
             try:
                 await self._find(digest)
             except Unauthenticated:
@@ -142,12 +140,12 @@ class Identities:
                 break
             except (DatabaseUnavailable, Overloaded):
                 continue
-            except Exception:  # whatever it is, the next look may tell
-                log_.exception("key_look_failed")
+            except Exception:  # whatever it is, the next check may succeed
+                log_.exception("key_check_failed")
         del self._watched[digest]
 
-    def _note(self, key_id: UUID) -> None:
-        """Have the use of the key noted, some at a time: nobody waits for that, and what is lost is noted next time."""
+    def _note_use(self, key_id: UUID) -> None:
+        """Record the use of the key, in batches: no call waits for it, and a lost record is made at the next use."""
         if not self._used:
             self._start(self._write_uses())
         self._used.add(key_id)

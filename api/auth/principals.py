@@ -1,8 +1,8 @@
-"""Who is calling, and what a route demands of the caller.
+"""The principal of a call, and what a route demands of it.
 
-A route says by the annotation of its `caller` which scope it needs: Reader, Locker, Listener, Admin, or Anybody for
-one that any key will do for. The annotation is all there is to say: OpenAPI tells of it, FastAPI and the hot way both
-go by it, and a route under /api/v1 that has none does not come up (`api/middleware/authentication.py`).
+The annotation of a route's `caller` names the scope that it needs: Reader, Locker, Listener, Admin, or Anybody where
+any key is enough. Nothing else declares it: OpenAPI, FastAPI and the fast routes all read the annotation, and the app
+does not start with a route under /api/v1 that has none (`api/middleware/authentication.py`).
 """
 
 from collections.abc import Collection
@@ -18,14 +18,14 @@ from fastapi.security.base import SecurityBase
 from domain.errors import Forbidden, Unauthenticated
 from domain.keys import SCOPES, Scope
 
-PLACE = "principal"  # where the gate puts the caller in the ASGI scope
+SCOPE_KEY = "principal"  # under which the authentication middleware stores the principal in the ASGI scope
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller's name, its scopes, the projects it is limited to and how many locks it may hold; None is no limit.
+    """The caller's name, scopes, allowed projects and greatest number of held locks; None is no limit.
 
-    `digest` is what its key is recognised by; None with authentication off.
+    `digest` is that of its key; None with authentication off.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Principal:
             raise Forbidden
 
     def demand_project(self, *project_ids: UUID | str | None) -> None:
-        """Raises Forbidden for a project outside those the principal is limited to; for none at all, too."""
+        """Raises Forbidden for a project that the principal is not allowed, or for None when it is limited."""
         if self.projects is not None and not all(project_id in self.projects for project_id in project_ids):
             raise Forbidden
 
@@ -57,15 +57,15 @@ ANONYMOUS = Principal("anonymous", frozenset(SCOPES))
 
 
 class Demand(SecurityBase):
-    """A dependency that gives the caller if it has one of the scopes; with no scope named, any key will do."""
+    """A dependency that returns the principal if it has one of the scopes; without scopes any key is enough."""
 
     def __init__(self, *scopes: Scope) -> None:
         self.scopes = scopes
-        self.model = HTTPBearer(bearerFormat="bf_…", description="An API key; not asked for with BOTFARM_AUTH=off")
+        self.model = HTTPBearer(bearerFormat="bf_…", description="An API key; not needed with BOTFARM_AUTH=off")
         self.scheme_name = "api_key"
 
     async def __call__(self, request: Request) -> Principal:
-        return self.of(request.scope.get(PLACE))
+        return self.of(request.scope.get(SCOPE_KEY))
 
     def of(self, principal: Principal | None) -> Principal:
         """Raises Unauthenticated without a principal, Forbidden when it lacks the scope."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from domain.cache import Cache, Entry
 from domain.locks import Grant, Released, Renewal
+from domain.redis.cache import Cache, Entry
 from domain.snapshots import Lock, User
 from domain.timestamps import utc
 

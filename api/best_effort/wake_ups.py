@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-import redis
-from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from domain import log
+from domain.redis import clients
 
 WAITING_MOST = 1_000
 TIMEOUT_SECONDS = 0.2
@@ -37,12 +35,7 @@ class Hints:
     def __init__(
         self, url: str, *, prefix: str, home: UUID, granted: Callable[[], None], joined: Callable[[], None]
     ) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = clients.connect(url, timeout_seconds=TIMEOUT_SECONDS)
         self._prefix = f"{prefix}line:"
         self._home = str(home)
         self._granted = granted

@@ -1,23 +1,20 @@
-"""The headers of a request, looked up by name: several layers ask for some of every call."""
+"""The headers of a request by name, parsed once per call for all layers."""
 
 from starlette.types import Scope
 
-PLACE = "botfarm.headers"
+SCOPE_KEY = "botfarm.headers"  # under which the headers by name are kept in the ASGI scope
 
 
 def by_name(scope: Scope) -> dict[bytes, bytes]:
-    """The headers by lower-case name, made once for each call; of several with one name, the last."""
-    found: dict[bytes, bytes] | None = scope.get(PLACE)
+    """The headers by lower-case name; of several with one name, the last."""
+    found: dict[bytes, bytes] | None = scope.get(SCOPE_KEY)
     if found is None:
-        found = scope[PLACE] = dict(scope["headers"])
+        found = scope[SCOPE_KEY] = dict(scope["headers"])
     return found
 
 
 def only(scope: Scope, name: bytes) -> bytes | None:
-    """The one header of that lower-case name.
-
-    None when it is missing or repeated, since a repeated one is ambiguous.
-    """
+    """The only header of that lower-case name; None when there is none, or several, which is ambiguous."""
     found = by_name(scope)
     value = found.get(name)
     if value is None or len(found) == len(scope["headers"]):

@@ -1,7 +1,7 @@
-"""Random UUIDs without a system call each.
+"""Random UUIDs without one system call per id.
 
-`os.urandom` lets go of the interpreter lock, and under load the event loop then waits for its turn: up to 5 ms, for 16
-bytes. So they are drawn in bulk. They are as unguessable as `uuid.uuid4`: the same bytes, fetched earlier.
+`os.urandom` releases the interpreter lock, and under load the event loop waits up to 5 ms to get it back. So random
+bytes are drawn in bulk. The ids are as unguessable as those of `uuid.uuid4`: the same bytes, drawn earlier.
 """
 
 import os
@@ -9,7 +9,7 @@ import threading
 from uuid import UUID
 
 SIZE = 16
-DRAWN = 256  # UUIDs a system call
+IDS_PER_DRAW = 256
 
 
 class _Source:
@@ -18,13 +18,13 @@ class _Source:
         self._bytes = b""
 
     def forget(self) -> None:
-        """For the child of a fork, which must not draw what its parent draws."""
+        """Drop the bytes: the child of a fork must not draw the same ids as its parent."""
         self._bytes = b""
 
     def draw(self) -> bytes:
         with self._guard:
             if not self._bytes:
-                self._bytes = os.urandom(SIZE * DRAWN)
+                self._bytes = os.urandom(SIZE * IDS_PER_DRAW)
             drawn, self._bytes = self._bytes[:SIZE], self._bytes[SIZE:]
         return drawn
 
@@ -34,7 +34,7 @@ os.register_at_fork(after_in_child=_source.forget)
 
 
 def new_hex() -> str:
-    """What tells one thing from all others, as 32 hexadecimal digits: for whoever needs no UUID."""
+    """A unique id of 32 hexadecimal digits, where a UUID is not needed."""
     return _source.draw().hex()
 
 

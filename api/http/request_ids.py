@@ -1,4 +1,4 @@
-"""Request ids: on every answer, and in every line that is logged while the request is served."""
+"""Request ids: in every response, and in every log line of the request."""
 
 import re
 from contextvars import ContextVar
@@ -15,15 +15,15 @@ _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def begin(scope: Scope) -> str:
-    """The id of this request: its caller's, if that may be logged, else a new one."""
+    """Set the id of this request: the caller's, if it is safe to log, else a new one."""
     given = headers.only(scope, HEADER)
     request_id = given.decode() if given and ALLOWED.fullmatch(given) else random_ids.new_hex()
     _current.set(request_id)
-    # Bound until the next request begins, not cleared at the end: a defect is logged further out.
+    # Bound until the next request begins, not cleared at the end: an unexpected error is logged by an outer layer.
     log.bind(request_id=request_id)
     return request_id
 
 
 def current() -> str:
-    """The id of the request that is being served; empty outside of one."""
+    """The id of the request that is being served; empty outside a request."""
     return _current.get()

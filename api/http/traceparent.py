@@ -1,6 +1,6 @@
-"""Whose trace a call belongs to: the W3C `traceparent` header, which travels on in the events of the changes it makes.
+"""The trace of a call: the W3C `traceparent` header, which is copied into the events of the call's changes.
 
-https://www.w3.org/TR/trace-context/. A header that is malformed, or comes twice, is as if it had not come.
+https://www.w3.org/TR/trace-context/. A header that is malformed or repeated is ignored.
 """
 
 import re
@@ -14,24 +14,24 @@ FORM = re.compile(
     rb"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
     rb"(?P<more>-[\x21-\x7e]*)?"
 )
-SAMPLED = 1  # the one flag of version 00
+SAMPLED = 1  # the only flag of version 00
 
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def note(scope: Scope) -> None:
-    """Remember the trace of this call, or that it has none."""
+    """Set the trace of this call, or that it has none."""
     given = headers.only(scope, b"traceparent")
     _current.set(None if given is None else parse(given))
 
 
 def current() -> str | None:
-    """The `traceparent` of the call under way."""
+    """The `traceparent` of the current call."""
     return _current.get()
 
 
 def parse(header: bytes) -> str | None:
-    """The header as version 00 puts it; None when it is malformed. Of later versions only what 00 knows is taken."""
+    """The header in the form of version 00; None when it is malformed. Fields of later versions are dropped."""
     found = FORM.fullmatch(header)
     if found is None:
         return None

@@ -5,7 +5,7 @@ from functools import partial
 
 from starlette.requests import Request
 
-from api.auth.principals import PLACE
+from api.auth.principals import SCOPE_KEY
 from api.execution.group_commit import GroupCommit
 from api.execution.waiting_calls import Stop, WaitingCall
 from api.http.disconnects import disconnected
@@ -111,7 +111,7 @@ async def _stand_in_line(services: Services, ask: Ask, *, wait_seconds: int, req
     """Join the line, wait, and leave with a grant or with the place that is kept. Nothing is held meanwhile."""
     dispatcher = services.dispatcher
     call = dispatcher.attend(ask)
-    with call.watching(disconnected(request.receive), partial(services.identities.watch, request.scope[PLACE])):
+    with call.watching(disconnected(request.receive), partial(services.identities.watch, request.scope[SCOPE_KEY])):
         try:
             outcome = await services.requests.submit(Enqueue(ask, dispatcher.home))
             if isinstance(outcome, Granted):

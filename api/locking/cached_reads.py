@@ -11,7 +11,7 @@ from api.schemas.locks import LockQuery, LockStateOut
 from api.schemas.users import LockOut
 from api.services import Services
 from domain import users
-from domain.cache import Entry
+from domain.redis.cache import Entry
 from domain.snapshots import User
 
 Source = Literal["hit", "miss"]

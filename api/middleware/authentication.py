@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth.key_lookup import Identities
-from api.auth.principals import PLACE, Demand
+from api.auth.principals import SCOPE_KEY, Demand
 from api.http import errors, headers
 from api.http.paths import BASE
 from api.middleware import rates
@@ -26,7 +26,7 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(BASE):
             try:
-                scope[PLACE] = await self._identities.identify(_authorization(scope))
+                scope[SCOPE_KEY] = await self._identities.identify(_authorization(scope))
             except Refusal as refusal:
                 if isinstance(refusal, Unauthenticated):  # and not while Postgres cannot say
                     rates.judge(scope, good=False)

@@ -29,7 +29,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth.principals import PLACE, Demand
+from api.auth.principals import SCOPE_KEY, Demand
 from api.http import errors
 from api.middleware.body_limit import BODY_MOST_BYTES
 from api.services import Services
@@ -133,7 +133,7 @@ class HotPaths:
         if "request" in hot.takes:
             given["request"] = Request(scope, receive)
         try:
-            given["caller"] = hot.demand.of(scope.get(PLACE))
+            given["caller"] = hot.demand.of(scope.get(SCOPE_KEY))
             shown = await hot.endpoint(**{name: given[name] for name in hot.takes})
         except (Refusal, RequestValidationError) as error:
             await errors.answer_to(error, instance=scope["path"])(scope, receive, send)

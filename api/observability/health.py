@@ -1,62 +1,44 @@
-"""The state of the farm, looked at once a second in the background: whatever hangs, `/health` answers at once."""
+"""The state of the farm for `/health` and `/readyz`: it is checked in the background, so that a report never waits."""
 
-import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Connection, Engine
 
-from domain import heartbeats, locks, log
-from domain.events import epochs, outbox
+from domain import farm_state
+from domain.farm_state import FarmState
 from domain.postgres import schema_version, sessions
+from domain.processes.probes import Figures, Finding, Probe
+from domain.redis import clients
 
-EVERY_SECONDS = 1.0
-STALE_SECONDS = 4.0  # a check that has said nothing for so long hangs
-BEAT_SECONDS = 5.0  # a part of the worker that was not seen for so long is down
+BEAT_SECONDS = 5.0  # a part of the worker without a heartbeat for longer is down
 BACKLOG_SECONDS = 10.0
-OLD_SECONDS = 60.0  # a transaction that has been open for so long harms: see domain/postgres/sessions.py
+OLD_SECONDS = 60.0  # a transaction that is open for longer does harm: see domain/postgres/sessions.py
+REDIS_TIMEOUT_SECONDS = 1.0
 
 Status = Literal["ok", "degraded", "unavailable"]
-Figures = Mapping[str, Any]
-
-log_ = log.get(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found at `at` (monotonic seconds)."""
-
-    ok: bool
-    figures: Figures
-    at: float
-
-
-@dataclass(eq=False)
 class Monitor:
-    """Runs each check in a thread of its own, so that one that hangs holds up no other."""
+    """The probes of one app, and the report made of their last findings."""
 
-    checks: Mapping[str, Callable[[], Figures]]
-    _findings: dict[str, Finding] = field(default_factory=dict)
-    _stopping: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, checks: Mapping[str, Callable[[], Figures]]) -> None:
+        self._probes = {name: Probe(name, check) for name, check in checks.items()}
 
     def start(self) -> None:
-        for name, check in self.checks.items():
-            threading.Thread(target=self._run, args=(name, check), name=f"check-{name}", daemon=True).start()
+        for probe in self._probes.values():
+            probe.start()
 
     def close(self) -> None:
-        self._stopping.set()
+        for probe in self._probes.values():
+            probe.close()
 
     def report(self) -> tuple[Status, dict[str, dict[str, Any]]]:
         """The overall status and, per check, its status, figures and age in seconds."""
-        database = self._finding("database")
+        database = self._probes["database"].finding()
         parts = {
             "postgres": _shown(database, "postgres"),
-            "redis": _shown(self._finding("redis"), "redis"),
+            "redis": _shown(self._probes["redis"].finding(), "redis"),
             "worker": _shown(database, "worker"),
             "outbox": _shown(database, "outbox"),
         }
@@ -65,44 +47,33 @@ class Monitor:
         return ("ok" if all(part["status"] == "ok" for part in parts.values()) else "degraded"), parts
 
     def figures(self, check: str) -> Figures:
-        """The last figures of a check, however old; nothing when it failed."""
-        return self._finding(check).figures
+        """The last figures of a check; empty when it failed."""
+        return self._probes[check].finding().figures or {}
 
     def ready(self) -> bool:
         """Whether Postgres answers and has the schema that this code needs."""
-        finding = self._finding("database")
-        return finding.ok and bool(finding.figures["postgres"].get("schema_current"))
-
-    def _finding(self, name: str) -> Finding:
-        nothing = Finding(ok=False, figures={}, at=time.monotonic())
-        finding = self._findings.get(name, nothing)
-        hangs = time.monotonic() - finding.at > STALE_SECONDS
-        return Finding(ok=False, figures={}, at=finding.at) if hangs else finding
-
-    def _run(self, name: str, check: Callable[[], Figures]) -> None:
-        while not self._stopping.is_set():
-            try:
-                figures, ok = check(), True
-            except Exception as error:  # noqa: BLE001  -- whatever it is, it is what the check has found
-                figures, ok = {}, False
-                log_.warning("check_failed", check=name, error=type(error).__name__)
-            self._findings[name] = Finding(ok, figures, time.monotonic())
-            self._stopping.wait(EVERY_SECONDS)
+        return bool(self.figures("database").get("postgres", {}).get("schema_current"))
 
 
 def database(engine: Engine) -> Callable[[], Figures]:
-    """A check that reads all that Postgres knows of the farm's state, over a connection of its own."""
+    """A check that reads the farm's state from Postgres, over its own connection."""
 
     def check() -> Figures:
         with engine.begin() as conn:
-            return {"postgres": _postgres(conn), "worker": _worker(conn), "outbox": _outbox(conn)}
+            state = farm_state.read(conn)
+            return {
+                "postgres": _postgres(conn),
+                "worker": _worker(state),
+                "outbox": _outbox(state),
+                "gauges": state.gauges,
+            }
 
     return check
 
 
 def broker(url: str) -> Callable[[], Figures]:
     """A check that Redis answers."""
-    client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+    client = clients.connect(url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
 
     def check() -> Figures:
         client.ping()
@@ -121,7 +92,7 @@ def _postgres(conn: Connection) -> Figures:
 
 
 def _oldest_transaction(conn: Connection) -> Figures:
-    """Its age; once it harms, also whose it is, for somebody to end it."""
+    """Its age; when it does harm, also its pid and application, so that an operator can end it."""
     oldest = sessions.oldest_transaction(conn)
     if oldest is None or oldest.seconds < OLD_SECONDS:
         return {"oldest_transaction_seconds": _rounded(oldest.seconds) if oldest else None}
@@ -132,28 +103,24 @@ def _oldest_transaction(conn: Connection) -> Figures:
     }
 
 
-def _worker(conn: Connection) -> Figures:
-    ages = heartbeats.ages(conn)
-    relay = epochs.beat_age(conn)
-    lapsed, oldest_seconds = locks.lapsed(conn)
-    seen = [age for age in (relay, ages.get("expiry")) if age is not None]
+def _worker(state: FarmState) -> Figures:
+    expiry = state.heartbeats.get("expiry")
+    ages = [age for age in (state.relay_age_seconds, expiry) if age is not None]
     return {
-        "ok": len(seen) == len(("relay", "expiry")) and max(seen) < BEAT_SECONDS,
-        "heartbeat_age_seconds": _rounded(relay),
-        "expiry_age_seconds": _rounded(ages.get("expiry")),
-        "lapsed_locks": lapsed,
-        "oldest_lapsed_seconds": _rounded(oldest_seconds),
+        "ok": len(ages) == len(("relay", "expiry")) and max(ages) < BEAT_SECONDS,
+        "heartbeat_age_seconds": _rounded(state.relay_age_seconds),
+        "expiry_age_seconds": _rounded(expiry),
+        "lapsed_locks": state.locks_lapsed,
+        "oldest_lapsed_seconds": _rounded(state.oldest_lapsed_seconds),
     }
 
 
-def _outbox(conn: Connection) -> Figures:
-    pending, oldest_seconds = outbox.backlog(conn)
-    state = epochs.read(conn)
+def _outbox(state: FarmState) -> Figures:
     return {
-        "ok": (oldest_seconds or 0) < BACKLOG_SECONDS,
-        "pending": pending,
-        "oldest_seconds": _rounded(oldest_seconds),
-        "relay_lag": state.last_seq - state.published_seq,
+        "ok": (state.outbox_oldest_seconds or 0) < BACKLOG_SECONDS,
+        "pending": state.outbox_pending,
+        "oldest_seconds": _rounded(state.outbox_oldest_seconds),
+        "relay_lag": state.relay_lag,
         "last_seq": state.last_seq,
         "epoch": state.epoch,
     }
@@ -164,11 +131,9 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _shown(finding: Finding, part: str) -> dict[str, Any]:
-    figures = dict(finding.figures.get(part, {}))
-    ok = finding.ok and figures.pop("ok", False)
-    strained = figures.pop("strained", False)
-    age = round(time.monotonic() - finding.at, 3)
-    return {"status": _status(ok=ok, strained=strained), "checked_seconds_ago": age, **figures}
+    figures = dict((finding.figures or {}).get(part, {}))
+    status = _status(ok=figures.pop("ok", False), strained=figures.pop("strained", False))
+    return {"status": status, "checked_seconds_ago": round(finding.age_seconds, 3), **figures}
 
 
 def _status(*, ok: bool, strained: bool) -> str:

@@ -1,4 +1,4 @@
-"""What the API tells Prometheus."""
+"""The metrics of the API, for Prometheus."""
 
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,36 +12,37 @@ from prometheus_client.registry import Collector
 from api.observability.stream_metrics import StreamFigures
 from domain.errors import NoUserFree, Refusal
 from domain.locks import Grant, Released, Renewal
+from domain.metrics import FARM_GAUGES, PASSWORD_UNREADABLE
 from domain.requests import Granted, Place
 
 LATENCY_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# By part and field of the database check.
 GAUGES = {
-    ("outbox", "pending"): ("botfarm_outbox_pending", "Changes that wait for their number"),
-    ("outbox", "oldest_seconds"): ("botfarm_outbox_oldest_seconds", "Age of the oldest change that waits"),
-    ("outbox", "relay_lag"): ("botfarm_relay_lag", "Numbered events that are not on the stream yet"),
-    ("outbox", "epoch"): ("botfarm_epoch", "Epoch of the event history"),
-    ("worker", "heartbeat_age_seconds"): ("botfarm_worker_heartbeat_age_seconds", "Since a relay was last at work"),
-    ("worker", "lapsed_locks"): ("botfarm_locks_lapsed", "Lapsed locks that nobody has tidied yet"),
+    **{("gauges", field): definition for field, definition in FARM_GAUGES.items()},
+    ("worker", "heartbeat_age_seconds"): (
+        "botfarm_worker_heartbeat_age_seconds",
+        "Seconds since the last heartbeat of a relay",
+    ),
 }
 
 NAMES = {Renewal: "renewed", Place: "queued", bool: "cancelled"}
 
 
 class Metrics:
-    """One registry an app, so that tests may make as many apps as they like.
+    """One registry per app, so that tests may make any number of apps.
 
-    `figures` gives the monitor's last database check; `waiting` the lock changes that wait for a lane. `counters` is
-    the folder in which this process and others leave what they count, PROMETHEUS_MULTIPROC_DIR for prometheus_client:
-    then each tells the sums of all, those that have died included, and its own figures of the database. Without it
-    nothing is written.
+    `figures` returns the last database check of the monitor; `waiting` the number of lock changes that wait for a lane.
+    `counters` is the folder to which all API processes write their counts (PROMETHEUS_MULTIPROC_DIR of
+    prometheus_client): with it each process exports the sums over all, dead ones included, and the figures of its own
+    database check. Without it nothing is written.
     """
 
     def __init__(self, *, figures: Callable[[], Any], waiting: Callable[[], int], counters: str | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._exposed = self._registry if counters is None else _of_all(counters)
-        self._exposed.register(_Figures(figures))
+        self._exported = self._registry if counters is None else _of_all(counters)
+        self._exported.register(_Figures(figures))
         self._waiting = waiting
         self._lane_waiting = Gauge(
             "botfarm_lane_waiting",
@@ -63,7 +64,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
             registry=self._registry,
         )
-        self._series = dict[tuple[str, str, int], tuple[Counter, Histogram]]()  # to look labels up takes longer
+        self._series = dict[tuple[str, str, int], tuple[Counter, Histogram]]()  # labels() takes longer
         self.streams = StreamFigures(self._registry)
         self._outcomes = Counter(
             "botfarm_lock_outcomes_total", "Outcomes of lock changes", ("outcome",), registry=self._registry
@@ -71,13 +72,11 @@ class Metrics:
 
         self._audits = Counter(
             "botfarm_audit_total",
-            "Acts of administrators, and calls refused for who made them",
+            "Acts of administrators, and calls refused because of their principal",
             ("what", "outcome"),
             registry=self._registry,
         )
-        self._unreadable = Counter(
-            "botfarm_password_unreadable_total", "Stored passwords that did not open", registry=self._registry
-        )
+        self._unreadable = Counter(*PASSWORD_UNREADABLE, registry=self._registry)
 
     def audited(self, *, what: str, outcome: str) -> None:
         self._audits.labels(what, outcome).inc()
@@ -99,17 +98,17 @@ class Metrics:
             self._outcomes.labels(name).inc(count)
 
     def refresh(self) -> None:
-        """Note what is only ever looked up; the other processes see what was noted last."""
+        """Set the gauges that are read on demand; other processes export the value that was set last."""
         self._lane_waiting.set(self._waiting())
 
     def render(self) -> bytes:
-        """All there is to tell, in the Prometheus text format."""
+        """All metrics in the Prometheus text format."""
         self.refresh()
-        return generate_latest(self._exposed)
+        return generate_latest(self._exported)
 
 
 class _Figures(Collector):
-    """Figures that the monitor has anyway: a scrape asks the database nothing."""
+    """Gauges from the last check of the monitor, so that a scrape sends the database no query."""
 
     def __init__(self, figures: Callable[[], Any]) -> None:
         self._figures = figures

@@ -1,10 +1,10 @@
-"""What the event streams tell Prometheus."""
+"""The metrics of the event streams, for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class StreamFigures:
-    """`encoded` against `sent` shows that an event is made into bytes once, however many clients get it."""
+    """`encoded` compared with `sent` shows that an event is encoded once, however many clients receive it."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.open = Gauge(
@@ -16,6 +16,6 @@ class StreamFigures:
             registry=registry,
         )
         self.encoded = Counter(
-            "botfarm_event_streams_encoded_total", "New events made ready for all streams at once", registry=registry
+            "botfarm_event_streams_encoded_total", "Events encoded, once for all streams", registry=registry
         )
         self.sent = Counter("botfarm_event_streams_sent_total", "Events sent, over all streams", registry=registry)

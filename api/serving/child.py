@@ -25,7 +25,7 @@ BEAT_TICKS = 5  # uvicorn ticks ten times a second
 
 
 class Server(server.Server):
-    """Serves the connections that it is given, and listens to nothing itself."""
+    """Serves the connections that the supervisor passes to it, and does not listen itself."""
 
     def __init__(self, config: uvicorn.Config, *, services: Services, end: socket.socket) -> None:
         super().__init__(config, stopping=services.stopping)
@@ -33,7 +33,7 @@ class Server(server.Server):
         self._inlet = Inlet(end, make=self._protocol)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Ctrl-C reaches every process of a terminal; when to stop is the supervisor's to say."""
+        """Ignore SIGINT: Ctrl-C reaches every process of a terminal, but the supervisor decides when children stop."""
         if sig != signal.SIGINT:
             super().handle_exit(sig, frame)
 
@@ -52,7 +52,7 @@ class Server(server.Server):
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
-        """As uvicorn makes them for a socket of its own."""
+        """A protocol made as uvicorn makes it for its own sockets."""
         made: Any = self.config.http_protocol_class
         protocol: asyncio.Protocol = made(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
@@ -61,7 +61,7 @@ class Server(server.Server):
 
 
 def _count_as(pid: int) -> None:
-    """prometheus_client asks the system at every increment which process this is: it may have forked. Ours do not."""
+    """Fix the pid: prometheus_client calls getpid at every increment, in case of a fork. Our processes never fork."""
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: pid)  # type: ignore[no-untyped-call]
 
 
@@ -72,7 +72,7 @@ def main(lifeline_fileno: int, inlet_fileno: int) -> int:
         log.configure(level=settings.log_level, style=settings.log_format, stream=log.Scribe(sys.stderr))
         _count_as(os.getpid())
         app = create_app(settings, counters=os.environ["PROMETHEUS_MULTIPROC_DIR"])
-    except ValidationError as error:  # they were fine: a file has changed since. A traceback would tell what is in it
+    except ValidationError as error:  # a file changed after the supervisor read it; a traceback would show its content
         return start_failures.tell(start_failures.of_settings(error))
     except (OSError, ValueError) as error:
         return start_failures.tell(str(error))

@@ -1,12 +1,12 @@
-"""How connections get from the process that listens to those that serve: each is handed over, to the least busy one.
+"""How connections get from the listening process to the serving ones: each is passed to the least loaded of them.
 
-Processes that listen on one socket leave most of a burst to whichever wakes first, and sockets of their own
-(SO_REUSEPORT) deal by a hash, hold connections that a dead process will never take, and let a second farm take half of
-a port. See docs/decisions/0009-many-api-processes.md.
+When processes share one listening socket, the first to wake takes most of a burst. With a socket per process
+(SO_REUSEPORT) the kernel distributes by a hash, keeps connections for dead processes, and lets a second farm take half
+of a port. See docs/decisions/0009-many-api-processes.md.
 
-Between the parent and each child is a pair of Unix sockets. A connection goes down as a file descriptor (unix(7),
-SCM_RIGHTS) beside one byte. Twice a second the child's event loop sends up how many it has taken so far and how many it
-has open: a heartbeat as well.
+The parent and each child share a pair of Unix sockets. The parent sends a connection as a file descriptor (unix(7),
+SCM_RIGHTS) with one byte. Twice a second the child's event loop sends how many it has taken so far and how many it has
+open, which is its heartbeat as well.
 """
 
 import array
@@ -31,19 +31,19 @@ class Outlet:
     def __init__(self, end: socket.socket) -> None:
         end.settimeout(0)
         self.end = end
-        self.beats = False  # its process has begun to serve
-        self.open = True  # and has not ended since
+        self.beats = False  # the process has begun to serve
+        self.open = True  # the process has not hung up
         self.given = 0
-        self._settled = 0  # open connections less those taken, by the last beat
-        self._heard = b""
+        self._settled = 0  # open connections minus taken ones, at the last beat
+        self._unread = b""
 
     @property
     def load(self) -> int:
-        """The connections that its process has open, or will have once it has taken what it was given."""
+        """The connections that the process has open, or will have when it has taken all that were given to it."""
         return self.given + self._settled
 
     def give(self, connection: socket.socket) -> bool:
-        """Hand it over; False when the process is gone or has too many to take already."""
+        """Pass the connection on; False when the process has ended or the socket is full."""
         try:
             socket.send_fds(self.end, [b"."], [connection.fileno()])
         except BlockingIOError:
@@ -55,28 +55,28 @@ class Outlet:
         return True
 
     def listen(self) -> bool:
-        """Read the beats that have come, if any; the last one counts. A process that hangs up takes no more."""
+        """Read the beats received since the last call; the last one counts. Returns whether there was any."""
         try:
-            heard = self.end.recv(4_096)
+            received = self.end.recv(4_096)
         except BlockingIOError:
             return False
         except OSError:
-            heard = b""
-        if not heard:
+            received = b""
+        if not received:
             self.open = False
             return False
-        self._heard += heard
-        whole = len(self._heard) // BEAT.size * BEAT.size
+        self._unread += received
+        whole = len(self._unread) // BEAT.size * BEAT.size
         if whole:
-            taken, held = BEAT.unpack(self._heard[whole - BEAT.size : whole])
-            self._heard = self._heard[whole:]
+            taken, held = BEAT.unpack(self._unread[whole - BEAT.size : whole])
+            self._unread = self._unread[whole:]
             self._settled = held - taken
             self.beats = True
         return bool(whole)
 
 
 class Inlet:
-    """The child's end. Every connection that comes is served by a protocol that `make` makes."""
+    """The child's end. Each connection that arrives is served by a protocol that `make` returns."""
 
     def __init__(self, end: socket.socket, *, make: Callable[[], asyncio.Protocol]) -> None:
         end.settimeout(0)
@@ -89,14 +89,14 @@ class Inlet:
         asyncio.get_running_loop().add_reader(self._end, self._take)
 
     def beat(self, *, held: int) -> None:
-        """Say that the event loop runs, with `held` connections open."""
+        """Send a heartbeat with the number of taken and of open connections."""
         try:
             self._end.send(BEAT.pack(self._taken, held + len(self._starting)))
         except OSError:
-            return  # full: the parent is not reading now, and has enough to read; gone: so will this process be
+            return  # full: the parent has beats to read; closed: the parent has ended, and this process ends too
 
     async def close(self) -> None:
-        """Take no more. What was on its way is taken first, to be hung up on like every other."""
+        """Take no more connections. Those already sent are taken first, so that their clients see an orderly close."""
         asyncio.get_running_loop().remove_reader(self._end)
         while self._take():
             pass
@@ -104,18 +104,18 @@ class Inlet:
         self._end.close()
 
     def _take(self) -> bool:
-        """Whether there may be more."""
+        """Take a batch of connections; True when there may be more."""
         for _ in range(BATCH):
             try:
-                said, descriptors = _received(self._end)
+                data, descriptors = _received(self._end)
             except BlockingIOError:
                 return False
             except OSError:
-                said, descriptors = b"", []
-            if not said:  # the parent is gone
+                data, descriptors = b"", []
+            if not data:  # the parent has ended
                 asyncio.get_running_loop().remove_reader(self._end)
                 return False
-            self._taken += len(said)
+            self._taken += len(data)
             for descriptor in descriptors:
                 self._serve(socket.socket(fileno=descriptor))
         return True
@@ -130,16 +130,16 @@ class Inlet:
             connection.settimeout(0)
             await asyncio.get_running_loop().connect_accepted_socket(self._make, connection)
         except OSError:
-            connection.close()  # the client has gone already
+            connection.close()  # the client has hung up already
 
 
 def _received(end: socket.socket) -> tuple[bytes, list[int]]:
-    """One byte with its descriptor, which is missing when this process may open no more files."""
-    said, ancillary, flags, _ = end.recvmsg(1, socket.CMSG_LEN(DESCRIPTOR_BYTES), CLOSE_ON_EXEC)
+    """One byte with its descriptor, which is missing when this process has reached its limit of open files."""
+    data, ancillary, flags, _ = end.recvmsg(1, socket.CMSG_LEN(DESCRIPTOR_BYTES), CLOSE_ON_EXEC)
     if flags & socket.MSG_CTRUNC:
         log_.error("connection_lost", reason="too many open files")
     descriptors = array.array("i")
-    for level, kind, data in ancillary:
+    for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(data[: len(data) // DESCRIPTOR_BYTES * DESCRIPTOR_BYTES])
-    return said, list(descriptors)
+            descriptors.frombytes(content[: len(content) // DESCRIPTOR_BYTES * DESCRIPTOR_BYTES])
+    return data, list(descriptors)

@@ -1,14 +1,14 @@
-"""The sockets on which several API processes are reached: bound once, by their parent."""
+"""The listening sockets of several API processes: bound once, by their parent."""
 
 import errno
 import socket
 
 BACKLOG = 2_048  # as uvicorn's
-NOT_HERE = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # localhost has an IPv6 address where there is no IPv6
+NO_SUCH_FAMILY = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}  # localhost resolves to IPv6 even on hosts without IPv6
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """One socket for each address of the host, on one port. Raises OSError that says what cannot be had."""
+    """One socket for each address of the host, on one port. Raises OSError with the host, the port and the reason."""
     sockets: list[socket.socket] = []
     failure: OSError | None = None
     try:
@@ -18,7 +18,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             try:
                 sockets.append(_listening(family, (address[0], picked, *address[2:])))
             except OSError as error:
-                if error.errno not in NOT_HERE:
+                if error.errno not in NO_SUCH_FAMILY:
                     raise
                 failure = error
     except OSError as error:
@@ -38,10 +38,10 @@ def url(sockets: list[socket.socket]) -> str:
 
 
 def accept(listening: socket.socket) -> socket.socket | None:
-    """The next connection that waits, if one does."""
+    """The next waiting connection, or None."""
     try:
         return listening.accept()[0]
-    except OSError:  # nobody waits, has gone again, or there are no files left: then it waits for the next look
+    except OSError:  # none waits, the client has gone, or no file is left: then it waits for the next check
         return None
 
 

@@ -1,8 +1,8 @@
-"""uvicorn's protocol as we run it: each body that is sent is read, and no refusal overtakes an earlier answer.
+"""uvicorn's protocol with two changes: every body is read, and no refusal is sent before an earlier response.
 
-llhttp stops at a head that offers another protocol (`Upgrade: h2c`, which `curl --http2`, the JDK's HttpClient and Ktor
-send with every call) and takes what follows for that protocol's: the body is lost, and a release by lease becomes a
-bare release. A server may ignore such an offer (RFC 9110, 7.8). This one parses the head again, without the offer.
+llhttp stops at a head that offers another protocol (`Upgrade: h2c`, sent with every call by `curl --http2`, the JDK's
+HttpClient and Ktor) and takes the rest as data of that protocol: the body is lost, and a release by lease becomes a
+bare release. A server may ignore such an offer (RFC 9110, 7.8). This one parses the head again without the offer.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ TUNNEL = b"CONNECT"
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, behind a cork. A connection that has sent what cannot be read is answered with 400 and closed."""
+    """uvicorn's, with joined writes. A connection that sends malformed HTTP gets a 400 and is closed."""
 
-    _refusal: bytes | None = None  # once set, nothing more of this connection is read
+    _refusal: bytes | None = None  # once set, no more of this connection is read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Cork(transport))  # type: ignore[arg-type]
@@ -36,13 +36,13 @@ class Protocol(HttpToolsProtocol):
             self._refuse()
 
     def eof_received(self) -> None:
-        """A client that stops sending in the middle of a body may still read: it gets its 400."""
+        """A client that stops sending within a body may still read, so it gets a 400."""
         if self._refusal is None and not self.pipeline and self._is_cut():
             self._refuse()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self.headers = []  # of trailers, which must not become headers of the call
+        self.headers = []  # trailers are collected here, and must not become headers of the call
 
     def on_response_complete(self) -> None:
         was_last = not self.pipeline
@@ -51,11 +51,11 @@ class Protocol(HttpToolsProtocol):
             self._hang_up(self._refusal)
 
     def _should_upgrade(self) -> bool:
-        """Keep uvicorn from serving a head that carries an offer: `_parse` gives it the same head without."""
+        """True keeps uvicorn from serving a head with an offer; `_parse` feeds it the same head without the offer."""
         return True
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Feed the parser; after a head with an offer, feed it that head again and then the rest."""
+        """Feed the parser; after a head with an offer, feed that head without the offer, then the rest."""
         while data:
             try:
                 self.parser.feed_data(data)
@@ -66,13 +66,13 @@ class Protocol(HttpToolsProtocol):
                 return
 
     def _parse_again(self) -> None:
-        """Parse the present head without its offer. Raises HttpParserError for CONNECT, which has no other reading."""
+        """Parse the current head without its offer. Raises HttpParserError for CONNECT, which needs the upgrade."""
         method = self.parser.get_method()
         if method == TUNNEL:
             raise httptools.HttpParserError("CONNECT")
         head = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         head += [b"%b: %b" % (name, value) for name, value in self.scope["headers"] if name != OFFER]
-        # The parser that stopped regards a connection without keep-alive as over, and would skip the rest.
+        # The stopped parser treats a connection without keep-alive as finished, and would skip the rest.
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.parser.feed_data(b"\r\n".join([*head, b"", b""]))
@@ -82,7 +82,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def _refuse(self) -> None:
-        """Answer 400, but not before the calls before it are answered: it would be taken for the answer of one."""
+        """Answer 400 after the responses of earlier calls: sent before, it would be taken for one of theirs."""
         self.logger.warning("Invalid HTTP request received.")
         is_cut = self._is_cut()
         self._refusal = self._document(is_cut=is_cut)

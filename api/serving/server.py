@@ -1,4 +1,4 @@
-"""uvicorn as we run it, whether one process serves or several do."""
+"""uvicorn as we run it, in one process or in several."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from domain.processes import gc_tuning
 
 STOP_SECONDS = 10
 ABORT_SECONDS = 2.0
-# Longer than clients and proxies keep an idle connection (httpx 5 s, nginx 60 s, as they come): whoever hangs up first,
-# it must not be the server, or a call that is sent at that moment gets no answer.
+# Longer than clients and proxies keep an idle connection by default (httpx 5 s, nginx 60 s). If the server closed it
+# first, a call sent at that moment would get no response.
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -33,14 +33,14 @@ def config(app: ASGIApp, *, host: str, port: int) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing here asks where a caller comes from
+        proxy_headers=False,  # nothing here uses the caller's address
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
 
 
 class Server(uvicorn.Server):
-    """Tells the app of the signal at once, not when the last request has ended: a long poll would hold that up."""
+    """Sets `stopping` at the signal, not after the last request: long polls end early because of it."""
 
     def __init__(self, config: uvicorn.Config, *, stopping: threading.Event) -> None:
         super().__init__(config)
@@ -55,24 +55,24 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _abort_stalled(self) -> None:
-        """Hang up on clients that do not read the end of what they asked for; their calls are over."""
+        """Abort connections whose clients do not read the end of a response; their calls are complete."""
         for connection in list(self.server_state.connections):
             if connection.transport is not None and connection.transport.is_closing():
                 connection.transport.abort()
 
 
 def allow_many_connections() -> None:
-    """Each is an open file, of which shells and systemd let a process have 1,024 until it asks for more."""
+    """Raise the limit of open files, one per connection; shells and systemd start a process with 1,024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS has no end of them, and takes that for no number
+    with contextlib.suppress(ValueError, OSError):  # macOS reports an unlimited maximum and refuses to set it
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(server: Server, sockets: list[socket.socket] | None = None) -> int:
-    """Serve until a signal; returns the exit code. With `sockets` it does not listen itself."""
+    """Serve until a stop signal; returns the exit code. With `sockets` given it opens none itself."""
     allow_many_connections()
     gc_tuning.settle()
-    # uvicorn raises the signal again when it has stopped: then this ends the process as a success.
+    # uvicorn raises the signal again after it has stopped: this handler then ends the process with exit code 0.
     signal.signal(signal.SIGTERM, _end)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets)

@@ -1,8 +1,8 @@
-"""Answers leave in one piece.
+"""Head and body of a response are sent in one write.
 
-uvicorn writes the head of an answer and its body apart, and uvloop sends each at once: two system calls for every call,
-and two packets, which whoever asked reads one after the other. Here the head waits for what follows it, and for nothing
-longer than the present turn of the event loop: an event stream's first bytes come when there is nothing to say yet.
+uvicorn writes them separately, and uvloop sends each at once: two system calls per response and two packets, which the
+client reads one after the other. Here the head waits for the next write, but no longer than the current turn of the
+event loop, so that the head of an event stream is sent before its first event.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Cork:
-    """A transport that joins two writes of one turn of the loop. All else it leaves to the one inside."""
+    """A transport that joins two writes of one turn of the loop. Everything else is passed to the inner transport."""
 
     __slots__ = ("_held", "_loop", "_transport")
 
@@ -22,19 +22,19 @@ class Cork:
     def write(self, data: bytes) -> None:
         if self._held:
             self._held += data
-            self._let_go()
+            self._flush()
         elif data:
             self._held = data
-            self._loop.call_soon(self._let_go)
+            self._loop.call_soon(self._flush)
 
     def close(self) -> None:
-        self._let_go()
+        self._flush()
         self._transport.close()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  -- whatever else a transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  -- any attribute of a transport
         return getattr(self._transport, name)
 
-    def _let_go(self) -> None:
+    def _flush(self) -> None:
         held, self._held = self._held, b""
-        if held and not self._transport.is_closing():  # its client may have hung up since
+        if held and not self._transport.is_closing():  # the client may have hung up meanwhile
             self._transport.write(held)

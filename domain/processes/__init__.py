@@ -1,1 +1,1 @@
-"""Processes of any kind: starting children, watching a parent, tuning the garbage collector."""
+"""Processes of any kind: children, parent watch, stop signals, background probes, metrics folder, garbage collector."""

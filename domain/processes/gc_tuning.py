@@ -1,16 +1,16 @@
-"""Python's cyclic garbage collector, set for a process that makes many short-lived objects and hardly a cycle.
+"""Python's cyclic garbage collector, tuned for a process that makes many short-lived objects and few cycles.
 
-As it comes it looks after every 700 new objects, a few requests' worth, and now and then at all that was ever imported:
-5 % of a busy machine were spent on that. Memory is freed by reference counts meanwhile, as ever.
+By default it runs after every 700 new objects, a few requests' worth, and sometimes over everything that was imported:
+5 % of a busy machine. Reference counts free memory as before.
 """
 
 import gc
 
-YOUNG = 20_000  # objects made before a look at them
+YOUNG_OBJECTS = 20_000  # new objects between two collections of the youngest generation
 
 
 def settle() -> None:
-    """Called once a process is set up: what there is by now stays, and is not looked at again."""
+    """Call once a process is set up: the objects that exist by then are exempt from collection."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])

@@ -1,8 +1,8 @@
-"""How a process knows that its supervisor is gone, however it went: it must not outlive it.
+"""How a process learns that its supervisor has ended, however that ended: a child must not outlive it.
 
-The supervisor holds the writing end of a pipe and never writes. When it ends, `kill -9` included, the system closes
-that end and the reading ends see the end of the file. On Linux the kernel is asked for the same besides (prctl(2),
-PR_SET_PDEATHSIG), which works even on a process that is stopped or stuck.
+The supervisor holds the write end of a pipe and never writes. When it ends, by `kill -9` too, the system closes that
+end and the children read end-of-file. On Linux a child also asks the kernel for SIGKILL at its parent's death
+(prctl(2), PR_SET_PDEATHSIG), which works on a stopped or stuck process as well.
 """
 
 import ctypes
@@ -15,16 +15,16 @@ ORPHANED = 3  # exit code
 
 
 def make() -> tuple[int, int]:
-    """The reading end, to be passed on to processes, and the writing end, to be held."""
+    """The read end, to be passed to the children, and the write end, to be held by the supervisor."""
     return os.pipe()
 
 
 def hold(fileno: int) -> None:
-    """End this process at once when the supervisor ends. What it was doing is safe to be cut off anywhere."""
+    """End this process at once when the supervisor ends. Everything it does is safe to interrupt at any point."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    # After the wish: a supervisor that ended before it is seen here, at once.
+    # After prctl: if the supervisor ended before that call, this thread reads end-of-file at once.
     threading.Thread(target=_watch, args=(fileno,), name="lifeline", daemon=True).start()
 
 

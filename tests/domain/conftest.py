@@ -13,8 +13,8 @@ import structlog
 from sqlalchemy import Engine, make_url, text
 
 from domain import log
-from domain.cache import Cache
 from domain.postgres import engines
+from domain.redis.cache import Cache
 from domain.sealing import KeyRing
 from tests.domain.farms import Farm
 

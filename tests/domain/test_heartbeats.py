@@ -7,11 +7,11 @@ from tests.domain.farms import Farm
 from tests.domain.postgres.threads import together
 
 
-def test_a_part_that_never_beat_is_not_told_of(own_farm: Farm) -> None:
+def test_a_part_without_a_heartbeat_is_not_listed(own_farm: Farm) -> None:
     assert own_farm.do(heartbeats.ages) == {}
 
 
-def test_each_part_is_as_old_as_its_last_beat(own_farm: Farm) -> None:
+def test_the_age_of_a_part_is_that_of_its_last_heartbeat(own_farm: Farm) -> None:
     own_farm.do(lambda conn: heartbeats.beat(conn, part="relay"))
     own_farm.do(lambda conn: heartbeats.beat(conn, part="expiry"))
     past = text("UPDATE heartbeats SET seen_at = seen_at - interval '1 min' WHERE part = 'expiry'")
@@ -24,7 +24,7 @@ def test_each_part_is_as_old_as_its_last_beat(own_farm: Farm) -> None:
     assert 60 <= ages["expiry"] < 90
 
 
-def test_a_part_that_runs_twice_beats_as_one(own_farm: Farm) -> None:
+def test_two_processes_of_one_part_share_one_heartbeat(own_farm: Farm) -> None:
     together([lambda: own_farm.do(lambda conn: heartbeats.beat(conn, part="relay"))] * 4)
 
     assert list(own_farm.do(heartbeats.ages)) == ["relay"]

@@ -1,4 +1,4 @@
-"""Logs are one JSON object a line, whoever logs, and secrets never reach them."""
+"""Logs are one JSON object per line from every logger, and never hold secrets."""
 
 import contextvars
 import io
@@ -83,22 +83,22 @@ def both_ways(**bound: str) -> None:
 
 
 @pytest.mark.parametrize("bound", [{}, {"request_id": "r1"}], ids=["alone", "bound"])
-def test_a_routine_line_is_the_same_as_any_other_but_for_its_time(
+def test_a_routine_line_equals_one_of_structlog_except_for_its_time(
     capsys: pytest.CaptureFixture[str], bound: dict[str, str]
 ) -> None:
     log.configure(level="INFO", style="json")
 
     contextvars.copy_context().run(both_ways, **bound)
 
-    body = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
+    written = [TIME.sub('"timestamp": 0', line) for line in capsys.readouterr().err.splitlines()]
     assert log.Routine.short_cut
-    assert len(body) == 2
-    assert body[0] == body[1]
-    assert json.loads(body[1])["route"] == FIELDS["route"]
+    assert len(written) == 2
+    assert written[0] == written[1]
+    assert json.loads(written[1])["route"] == FIELDS["route"]
 
 
 @pytest.mark.parametrize(("level", "style", "expected"), [("WARNING", "json", 0), ("INFO", "console", 2)])
-def test_a_routine_line_keeps_to_the_level_and_the_style(
+def test_a_routine_line_respects_level_and_style(
     capsys: pytest.CaptureFixture[str], level: str, style: str, expected: int
 ) -> None:
     log.configure(level=level, style=style)
@@ -131,7 +131,7 @@ def test_an_exception_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> N
     assert "ValueError: invalid literal" in line["exception"]
 
 
-def test_what_lies_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure(level="WARNING", style="json")
 
     log.get("tests").info("detail")
@@ -151,31 +151,31 @@ def test_configuring_twice_does_not_double_the_lines(capsys: pytest.CaptureFixtu
     assert len(lines(capsys)) == 2
 
 
-def test_people_get_a_line_to_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_style_writes_a_readable_line(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure(level="INFO", style="console")
 
     log.get("tests").info("lock_acquired", password="s3cret")
 
-    body = capsys.readouterr().err
-    assert "lock_acquired" in body
-    assert "s3cret" not in body
+    written = capsys.readouterr().err
+    assert "lock_acquired" in written
+    assert "s3cret" not in written
 
 
-def test_a_scribe_writes_every_line_in_order_without_being_waited_for() -> None:
+def test_a_scribe_writes_every_line_in_order_and_delays_no_caller() -> None:
     paper = SlowPaper()
     scribe = log.Scribe(paper)
 
     began = time.monotonic()
     for number in range(1_000):
         scribe.write(f"{number}\n")
-    body = time.monotonic() - began
+    written = time.monotonic() - began
     scribe.drain()
 
-    assert body < paper.seconds
+    assert written < paper.seconds
     assert "".join(paper.sheets) == "".join(f"{number}\n" for number in range(1_000))
 
 
-def test_a_reader_that_takes_nothing_costs_the_oldest_lines_only() -> None:
+def test_a_reader_that_stalls_loses_only_the_oldest_lines() -> None:
     paper = SlowPaper()
     scribe = log.Scribe(paper, most=3)
     scribe.write("first\n")
@@ -188,13 +188,13 @@ def test_a_reader_that_takes_nothing_costs_the_oldest_lines_only() -> None:
     assert "".join(paper.sheets) == "first\n7\n8\n9\n"
 
 
-def test_what_was_logged_is_written_when_the_process_ends() -> None:
+def test_logged_lines_are_written_when_the_process_ends() -> None:
     program = """
 import sys
 from domain import log
 log.configure(level="INFO", style="json", stream=log.Scribe(sys.stderr))
 for number in range(500):
-    log.get("x").info("told", number=number)
+    log.get("x").info("written", number=number)
 sys.exit(3)
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from api.auth.principals import ANONYMOUS, PLACE
+from api.auth.principals import ANONYMOUS, SCOPE_KEY
 from api.execution.dispatcher import Dispatcher
 from api.locking import acquiring
 from api.services import Background
@@ -70,7 +70,7 @@ class Call:
             background=Background(),
             identities=SimpleNamespace(watch=self._watch),
         )
-        request: Any = SimpleNamespace(receive=self._receive, scope={PLACE: ANONYMOUS})
+        request: Any = SimpleNamespace(receive=self._receive, scope={SCOPE_KEY: ANONYMOUS})
         wait: Any = wait_seconds
         return await acquiring.serve(services, self.ask, wait_seconds=wait, chosen=True, request=request)
 

@@ -1,4 +1,4 @@
-"""Loops go on whatever happens, and their heartbeat tells the truth."""
+"""Loops survive every failure, and write a heartbeat only while they work."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def _ages(engine: Engine) -> dict[str, float]:
         return heartbeats.ages(conn)
 
 
-def test_a_change_is_on_the_stream_within_a_moment(farm: Farm, duties_on: OpenDuties, redis_url: str) -> None:
+def test_a_change_is_on_the_stream_within_a_second(farm: Farm, duties_on: OpenDuties, redis_url: str) -> None:
     duties = duties_on(redis_url)
     farm.change(1)
     until(lambda: duties.stream.client.xlen(duties.stream.key) == 1)
@@ -73,9 +73,9 @@ def test_two_sweepers_end_each_lapsed_lock_once(farm: Farm, duties_on: OpenDutie
     until(lambda: len(farm.numbered()) >= 180)
     time.sleep(0.6)
 
-    answer = farm.numbered()
-    assert len(answer) == 180
-    assert sum("botfarm.lock.expired.v1" in body for _, body in answer) == 60
+    entries = farm.numbered()
+    assert len(entries) == 180
+    assert sum("botfarm.lock.expired.v1" in body for _, body in entries) == 60
     assert duties.stream.client.xlen(duties.stream.key) == 180
 
 
@@ -89,7 +89,7 @@ def test_a_deleted_stream_is_filled_again_by_an_idle_worker(farm: Farm, duties_o
     until(lambda: duties.stream.client.xlen(duties.stream.key) == 20, seconds=3)
 
 
-def test_while_redis_is_away_changes_are_numbered_and_afterwards_published(
+def test_without_redis_changes_are_numbered_and_published_afterwards(
     farm: Farm, duties_on: OpenDuties, own_valkey: Valkey, engine: Engine
 ) -> None:
     duties = duties_on(own_valkey.url())
@@ -113,9 +113,7 @@ def test_while_redis_is_away_changes_are_numbered_and_afterwards_published(
     outsider.client.close()
 
 
-def test_a_redis_that_hangs_does_not_keep_the_numbers_waiting(
-    farm: Farm, duties_on: OpenDuties, own_valkey: Valkey
-) -> None:
+def test_a_redis_that_hangs_does_not_delay_the_numbering(farm: Farm, duties_on: OpenDuties, own_valkey: Valkey) -> None:
     duties_on(own_valkey.url())
     farm.change(1)
     until(lambda: farm.state.published_seq == 1)
@@ -131,7 +129,7 @@ def test_a_redis_that_hangs_does_not_keep_the_numbers_waiting(
     until(lambda: farm.state.published_seq == 6)
 
 
-def test_a_redis_without_memory_is_waited_for(farm: Farm, duties_on: OpenDuties, own_valkey: Valkey) -> None:
+def test_publishing_resumes_when_redis_has_memory_again(farm: Farm, duties_on: OpenDuties, own_valkey: Valkey) -> None:
     duties = duties_on(own_valkey.url())
     farm.change(1)
     until(lambda: farm.state.published_seq == 1)
@@ -149,7 +147,7 @@ def test_a_redis_without_memory_is_waited_for(farm: Farm, duties_on: OpenDuties,
     client.close()
 
 
-def test_a_loop_that_fails_goes_on_and_does_not_beat_meanwhile() -> None:
+def test_a_failing_loop_continues_and_writes_no_heartbeat() -> None:
     beats: list[str] = []
     turns: list[int] = []
     before = metrics.LOOP_FAILURES.labels("trial")._value.get()
@@ -179,7 +177,7 @@ def test_the_pauses_after_failures_double_up_to_two_seconds() -> None:
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
-def test_a_loop_that_rests_for_long_beats_every_second() -> None:
+def test_an_idle_loop_writes_a_heartbeat_every_second() -> None:
     beats: list[float] = []
     loop = Loop("trial", work=lambda: 60, beat=lambda _: beats.append(time.monotonic()))
     loop.start()
@@ -192,9 +190,7 @@ def test_a_loop_that_rests_for_long_beats_every_second() -> None:
 
 
 @pytest.mark.parametrize(("moved", "pause"), [(0, 0.05), (1, 0.02), (59, 0.02), (60, 0.05), (499, 0.05), (500, 0)])
-def test_events_are_gathered_longer_when_there_are_many_and_go_on_at_once_when_a_batch_was_full(
-    moved: int, pause: float
-) -> None:
+def test_many_events_are_gathered_longer_and_a_full_batch_is_followed_at_once(moved: int, pause: float) -> None:
     assert _after(moved) == pause
 
 
@@ -216,7 +212,7 @@ def test_a_kicked_loop_works_at_once() -> None:
     loop.join(seconds=1)
 
 
-def test_a_kick_while_the_work_is_under_way_is_not_lost() -> None:
+def test_a_kick_during_the_work_is_not_lost() -> None:
     turns: list[float] = []
 
     def work() -> float:

@@ -1,4 +1,4 @@
-"""The passes of a worker over what is sealed: nothing is missed, nothing is waited for, and progress is told."""
+"""Passes over sealed rows miss no row, wait for no lock, and report their progress."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture(autouse=True)
 def few_rows_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resealing, "LOOK_ROWS", 7)
+    monkeypatch.setattr(resealing, "ROWS_PER_READ", 7)
 
 
 def grow(engine: Engine, count: int, *, ring: KeyRing = BEFORE) -> list[UUID]:
@@ -68,7 +68,7 @@ def left() -> float | None:
     return REGISTRY.get_sample_value("botfarm_reseal_left")
 
 
-def test_a_pass_seals_everything_by_the_first_key_and_tells_so(engine: Engine, log: io.StringIO) -> None:
+def test_a_pass_seals_all_rows_with_the_first_key_and_reports_it(engine: Engine, log: io.StringIO) -> None:
     grow(engine, 30)
     with engine.begin() as conn:
         webhook, secret = webhooks.create(conn, new=webhooks.NewWebhook("https://example.com"), ring=BEFORE)
@@ -77,14 +77,14 @@ def test_a_pass_seals_everything_by_the_first_key_and_tells_so(engine: Engine, l
 
     assert keys(engine) == ["new"] * 30
     assert (rows("new"), rows("old"), rows("new", "webhooks"), rows("old", "webhooks"), left()) == (30, 0, 1, 0, 0)
-    (body,) = [line for line in lines(log.getvalue()) if line["event"] == "passwords_resealed"]
-    assert (body["first"], body["resealed"], body["left"]) == ("new", 31, 0)
+    (reported,) = [line for line in lines(log.getvalue()) if line["event"] == "passwords_resealed"]
+    assert (reported["first"], reported["resealed"], reported["left"]) == ("new", 31, 0)
     with engine.begin() as conn:
         sealed = conn.execute(select(webhook_rows.c.secret_sealed)).scalar_one()
     assert sealing.parse(NEW).unseal(sealed, user_id=webhook.id) == secret
 
 
-def test_rows_that_are_locked_are_counted_as_left_and_done_soon_after(engine: Engine) -> None:
+def test_locked_rows_are_counted_as_left_and_resealed_by_the_next_pass(engine: Engine) -> None:
     ids = grow(engine, 10)
     passes = Resealing(engine, BOTH)
     with engine.begin() as other:
@@ -98,7 +98,7 @@ def test_rows_that_are_locked_are_counted_as_left_and_done_soon_after(engine: En
     assert passes._due - time.monotonic() > resealing.REST_SECONDS / 2  # and now it rests
 
 
-def test_a_row_that_no_key_opens_is_an_alert_and_no_reason_to_hurry(engine: Engine, log: io.StringIO) -> None:
+def test_a_row_that_no_key_opens_raises_an_alert_and_starts_no_early_pass(engine: Engine, log: io.StringIO) -> None:
     ids = grow(engine, 3)
     with engine.begin() as conn:
         spoilt = update(user_rows).values(password_sealed="v1.gone.AAAA")
@@ -121,7 +121,7 @@ def test_without_keys_nothing_is_sealed_and_everything_counted(engine: Engine) -
     assert (keys(engine), left()) == (["old"] * 3, 3)
 
 
-def test_a_pass_that_failed_begins_anew_and_counts_nothing_twice(
+def test_a_pass_that_failed_starts_over_and_counts_nothing_twice(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(engine, 10)
@@ -149,7 +149,9 @@ def test_two_workers_seal_each_row_once(engine: Engine) -> None:
     assert REGISTRY.get_sample_value("botfarm_resealed_total") == before + 40
 
 
-def test_a_worker_does_it_by_itself_and_shows_it(settings: Settings, engine: Engine, tmp_path: Path) -> None:
+def test_a_worker_reseals_by_itself_and_exports_its_progress(
+    settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
     old = sealing.load(text="", file=settings.secret_keys_file)
     grow(engine, 50, ring=old)
     (old_id,) = old.keys
@@ -157,9 +159,9 @@ def test_a_worker_does_it_by_itself_and_shows_it(settings: Settings, engine: Eng
 
     with working(settings, tmp_path, BOTFARM_SECRET_KEYS=f"{NEW},{text.strip()}") as worker:
         until(lambda: 'botfarm_sealed_rows{key="new",table="users"} 50.0' in worker.get("/metrics"))
-        body = worker.get("/metrics")
+        reported = worker.get("/metrics")
 
     assert keys(engine) == ["new"] * 50
-    assert f'botfarm_sealed_rows{{key="{old_id}",table="users"}} 0.0' in body
-    assert "botfarm_reseal_left 0.0" in body
+    assert f'botfarm_sealed_rows{{key="{old_id}",table="users"}} 0.0' in reported
+    assert "botfarm_reseal_left 0.0" in reported
     assert "passwords_resealed" in worker.said()

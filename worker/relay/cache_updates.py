@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from domain.cache import LIFE_SECONDS, Cache, Entry
 from domain.events.feed import Event
+from domain.redis.cache import LIFE_SECONDS, Cache, Entry
 
 HELD = frozenset({"botfarm.lock.acquired.v1", "botfarm.lock.renewed.v1"})
 FREE = frozenset({"botfarm.lock.released.v1", "botfarm.lock.expired.v1", "botfarm.user.created.v1"})

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from domain.errors import CursorMalformed
 from domain.events import feed
 from domain.events.cursors import Cursor
 from domain.events.feed import Event
+from domain.redis import clients
 
 TIMEOUT_SECONDS = 2.0
 FIELD = b"e"
@@ -118,10 +115,6 @@ class End:
     tail: Tail | None
 
     @property
-    def blank(self) -> bool:
-        return self.last_id == BLANK
-
-    @property
     def foreign(self) -> bool:
         return self.entry_id is not None and self.tail is None
 
@@ -136,15 +129,8 @@ class Stream:
 
     def __init__(self, url: str, *, prefix: str) -> None:
         self.key = f"{prefix}events"
-        self.client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            # The relay has a back-off of its own, that does not hold its thread.
-            retry=Retry(NoBackoff(), 0),
-            # Bytes: a foreign entry need not be text, and one that cannot be decoded would stop the relay for good.
-            decode_responses=False,
-        )
+        # It answers in bytes: a foreign entry that cannot be decoded would stop the relay for good.
+        self.client = clients.connect(url, timeout_seconds=TIMEOUT_SECONDS)
         self._append = self.client.register_script(APPEND)
         self._mend = self.client.register_script(MEND)
         self._newest = self.client.register_script(NEWEST)

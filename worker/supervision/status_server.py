@@ -15,25 +15,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from domain.metrics import FARM_GAUGES
 from domain.processes.probes import Finding, Probe
 
 LOOPS = ("sequencing", "publishing", "expiry", "line", "retention", "webhooks", "resealing")
 NEED_REDIS = {"publishing", "webhooks"}
-BEAT_SECONDS = 5.0  # a loop that was not at work for so long is down
-SILENT_CLIENT_SECONDS = 5.0
+BEAT_SECONDS = 5.0  # a loop without a heartbeat for longer is down
+CLIENT_TIMEOUT_SECONDS = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GAUGES = {
-    "epoch": ("botfarm_epoch", "Epoch of the event history"),
+    **FARM_GAUGES,
     "last_seq": ("botfarm_last_seq", "The last number given to an event"),
-    "relay_lag": ("botfarm_relay_lag", "Numbered events that are not on the stream yet"),
-    "outbox_pending": ("botfarm_outbox_pending", "Changes that wait for their number"),
-    "outbox_oldest_seconds": ("botfarm_outbox_oldest_seconds", "Age of the oldest change that waits"),
-    "locks_lapsed": ("botfarm_locks_lapsed", "Lapsed locks that nobody has tidied yet"),
-    "webhooks_active": ("botfarm_webhooks_active", "Webhooks that are sent events"),
-    "webhooks_failing": ("botfarm_webhooks_failing", "Active webhooks whose next event was tried in vain"),
-    "webhooks_paused": ("botfarm_webhooks_paused", "Webhooks that somebody has paused"),
+    "webhooks_active": ("botfarm_webhooks_active", "Webhooks to which events are sent"),
+    "webhooks_failing": ("botfarm_webhooks_failing", "Active webhooks whose last attempt failed"),
+    "webhooks_paused": ("botfarm_webhooks_paused", "Webhooks that are paused"),
     "webhooks_disabled": ("botfarm_webhooks_disabled_now", "Webhooks that are disabled"),
-    "webhooks_lag": ("botfarm_webhooks_lag", "Events that the active webhook furthest behind has yet to be sent"),
+    "webhooks_lag": ("botfarm_webhooks_lag", "Events not yet sent to the active webhook that is furthest behind"),
 }
 
 Status = Literal["ok", "degraded", "unavailable"]
@@ -48,10 +45,10 @@ class Processes:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The state of this worker. All of it is at hand: nothing is asked when somebody wants to know.
+    """The state of this worker, from the last findings of its probes: a report sends no query.
 
-    Without Postgres, without processes, or with a loop that stands still it is unavailable; without Redis it is
-    degraded, for expiry and numbering go on. The heartbeats are those of all workers of the farm together.
+    It is unavailable without Postgres, without processes, or with a loop that stands still. Without Redis it is
+    degraded, because expiry and numbering continue. The heartbeats are those of all workers of the farm.
     """
 
     processes: Callable[[], Processes]
@@ -79,7 +76,7 @@ class Report:
 
 
 class Figures(Collector):
-    """What the supervisor itself knows. A gauge that cannot be read now is left out rather than reported as zero."""
+    """The gauges of the supervisor itself. A gauge without a current value is left out, not exported as zero."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -88,7 +85,7 @@ class Figures(Collector):
         database, processes = self._report.postgres.finding(), self._report.processes()
         yield GaugeMetricFamily("botfarm_worker_processes", "Worker processes that run", len(processes.pids))
         yield CounterMetricFamily("botfarm_worker_restarts", "Worker processes started again", processes.restarts)
-        up = GaugeMetricFamily("botfarm_up", "Whether it answers the worker", labels=["part"])
+        up = GaugeMetricFamily("botfarm_up", "Whether this part answers the worker", labels=["part"])
         up.add_metric(["postgres"], float(database.figures is not None))
         up.add_metric(["redis"], float(self._report.redis.finding().figures is not None))
         yield up
@@ -96,7 +93,7 @@ class Figures(Collector):
             if database.figures is not None:
                 yield GaugeMetricFamily(name, text, database.figures[key])
         beats = GaugeMetricFamily(
-            "botfarm_loop_heartbeat_age_seconds", "Since a loop was last at work", labels=["loop"]
+            "botfarm_loop_heartbeat_age_seconds", "Seconds since the last heartbeat of a loop", labels=["loop"]
         )
         for loop, age in _ages(database).items():
             if age is not None:
@@ -105,12 +102,13 @@ class Figures(Collector):
 
 
 class Port:
-    """The HTTP server of a report. Raises OSError when the address cannot be had."""
+    """The HTTP server of a report. Raises OSError when it cannot listen on the address."""
 
     def __init__(self, host: str, port: int, *, report: Report, counters: str) -> None:
         registry = CollectorRegistry()
         registry.register(Figures(report))
-        MultiProcessCollector(registry, path=counters)  # type: ignore[no-untyped-call]  # the sums of all processes, those that have died included
+        # The sums over all processes, dead ones included.
+        MultiProcessCollector(registry, path=counters)  # type: ignore[no-untyped-call]
         handler = type("Handler", (Handler,), {"report": report, "registry": registry})
         self._server = Server((host, port), handler, family=_family(host))
         self._host = f"[{host}]" if ":" in host else host
@@ -132,7 +130,7 @@ class Port:
 
 
 class Server(ThreadingTCPServer):
-    """Not http.server's own, which asks the name service about its address before it listens."""
+    """Not `http.server.ThreadingHTTPServer`, which resolves its own name over DNS before it listens."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -147,7 +145,7 @@ class Server(ThreadingTCPServer):
 class Handler(BaseHTTPRequestHandler):
     report: Report
     registry: CollectorRegistry
-    timeout = SILENT_CLIENT_SECONDS
+    timeout = CLIENT_TIMEOUT_SECONDS
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
@@ -158,10 +156,10 @@ class Handler(BaseHTTPRequestHandler):
             case "/metrics":
                 self._answer(HTTPStatus.OK, METRICS_TYPE, generate_latest(self.registry))
             case _:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/health and /metrics are here\n")
+                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"Not found. This port serves /health and /metrics.\n")
 
     def log_message(self, *_: object) -> None:
-        """A line for every scrape would drown the log."""
+        """No line per scrape: they would outnumber all others."""
 
     def _answer(self, code: HTTPStatus, media_type: str, body: bytes) -> None:
         self.send_response(code)
@@ -182,8 +180,8 @@ def _shown(finding: Finding) -> dict[str, Any]:
     return {"status": _up(finding.figures is not None), **figures, **error}
 
 
-def _up(fine: bool) -> Literal["ok", "down"]:  # noqa: FBT001  -- the one thing it is about
-    return "ok" if fine else "down"
+def _up(good: bool) -> Literal["ok", "down"]:  # noqa: FBT001  -- its only argument
+    return "ok" if good else "down"
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -1,9 +1,8 @@
-"""The supervisor: starts the worker processes, starts dead ones again, reports on them, and ends with them."""
+"""The supervisor: starts the worker processes, restarts dead ones, reports on them, and ends with them."""
 
 import functools
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,17 +12,18 @@ from sqlalchemy import Engine
 from domain import log
 from domain.configuration.settings import Settings
 from domain.postgres import engines, schema_version
-from domain.processes import parent_watch
-from domain.processes.children import Child, launch
+from domain.processes import metrics_folder, parent_watch
+from domain.processes.children import Child, Children, launch
 from domain.processes.probes import Probe
+from domain.processes.stop_signals import StopSignals
 from worker.supervision import probes
-from worker.supervision.child import Signals
 from worker.supervision.probes import PATIENCE_SECONDS
 from worker.supervision.status_server import Port, Processes, Report
 
-LOOK_SECONDS = 0.1
-WAIT_SECONDS = 8.0  # with one last attempt of its own patience, a start without Postgres ends within 10 s
+POLL_SECONDS = 0.1
+WAIT_SECONDS = 8.0  # with the time-out of a last attempt, a start without Postgres ends within 10 s
 STOP_SECONDS = 8.0
+FOLDER_PREFIX = "botfarm-worker-"
 
 log_ = log.get(__name__)
 
@@ -35,76 +35,57 @@ class SchemaOutdated(Exception):  # noqa: N818  -- named for what is wrong
 def run(settings: Settings, *, ready_file: Path | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code.
 
-    Raises OSError when the port cannot be had, SchemaOutdated, and DBAPIError when Postgres stays away at the start.
+    Raises OSError when it cannot listen on the port, SchemaOutdated, and DBAPIError when Postgres stays unavailable.
     """
     engine = probe_engine(settings)
     require_schema(engine)
-    with tempfile.TemporaryDirectory(prefix="botfarm-worker-", ignore_cleanup_errors=True) as counters:
+    with metrics_folder.folder(prefix=FOLDER_PREFIX) as counters:
         return Supervisor(settings, engine, counters=counters, ready_file=ready_file).run()
 
 
 class Supervisor:
-    """Watches over the processes. `counters` is a folder in which they leave what they have counted."""
+    """Keeps the processes running. `counters` is the folder to which they write their metrics."""
 
     def __init__(self, settings: Settings, engine: Engine, *, counters: str, ready_file: Path | None) -> None:
-        self._counters = counters
         self._ready_file = ready_file
         self._postgres = Probe("postgres", probes.postgres(engine))
         self._redis = Probe("redis", probes.broker(settings.redis_url))
         report = Report(processes=self._processes, postgres=self._postgres, redis=self._redis)
         self._port = Port(settings.worker_host, settings.worker_port, report=report, counters=counters)
-        # Held for life: when it closes, however this process ends, the children end.
+        # Held for life: when this process ends, however it ends, the pipe closes and the children end.
         reading, self._lifeline = parent_watch.make()
         worker = functools.partial(launch, "worker.supervision.child", reading, counters=counters)
-        self._children = [Child(program="worker", launch=worker) for _ in range(settings.worker_processes)]
-        self._starts = 0
+        children = [Child(program="worker", launch=worker) for _ in range(settings.worker_processes)]
+        self._children = Children(children, counters=counters, bury=mark_process_dead)
 
     def run(self) -> int:
-        signals = Signals()
+        signals = StopSignals()
         self._postgres.start()
         self._redis.start()
         self._port.start()
         log_.info("worker_listening", url=self._port.url, port=self._port.number, pid=os.getpid())
         while not signals.stopping:
-            if self._tend():
-                self._tell()
-            time.sleep(LOOK_SECONDS)
+            if self._children.tend():
+                self._report_pids()
+            time.sleep(POLL_SECONDS)
         self._stop()
         return 0
 
-    def _tend(self) -> bool:
-        """Look after every child; whether one was started."""
-        started = [child.tend(died=self._bury) for child in self._children]
-        self._starts += sum(started)
-        return any(started)
-
-    def _bury(self, pid: int) -> None:
-        mark_process_dead(pid, self._counters)  # type: ignore[no-untyped-call]
-        Path(self._counters).mkdir(mode=0o700, exist_ok=True)  # cleaners of /tmp take what is old, and none could start
-
     def _stop(self) -> None:
         log_.info("worker_stopping")
-        deadline = time.monotonic() + STOP_SECONDS
-        for child in self._children:
-            child.ask_to_stop()
-        for child in self._children:
-            child.stop(seconds=max(0.0, deadline - time.monotonic()))
+        self._children.stop(seconds=STOP_SECONDS)
         self._port.close()
         log_.info("worker_stopped")
 
     def _processes(self) -> Processes:
-        restarts = max(0, self._starts - len(self._children))
-        return Processes(len(self._children), self._pids(), restarts)
+        return Processes(len(self._children.all), self._children.pids, self._children.restarts)
 
-    def _pids(self) -> tuple[int, ...]:
-        return tuple(pid for child in self._children if (pid := child.pid) is not None)
-
-    def _tell(self) -> None:
-        """Write the ready file, whole or not at all."""
-        log_.info("worker_processes", pids=self._pids())
+    def _report_pids(self) -> None:
+        """Log the pids and write the ready file, whole or not at all."""
+        log_.info("worker_processes", pids=self._children.pids)
         if self._ready_file is not None:
             new = self._ready_file.with_name(self._ready_file.name + ".new")
-            new.write_text(json.dumps({"url": self._port.url, "pids": self._pids()}), encoding="utf-8")
+            new.write_text(json.dumps({"url": self._port.url, "pids": self._children.pids}), encoding="utf-8")
             new.replace(self._ready_file)
 
 
@@ -117,9 +98,9 @@ def probe_engine(settings: Settings) -> Engine:
 def require_schema(engine: Engine) -> None:
     """Wait up to 10 s for Postgres. Raises SchemaOutdated, or the last DBAPIError."""
 
-    def look() -> bool:
+    def is_current() -> bool:
         with engine.connect() as conn:
             return schema_version.is_current(conn)
 
-    if not engines.retrying(look, seconds=WAIT_SECONDS):
+    if not engines.retrying(is_current, seconds=WAIT_SECONDS):
         raise SchemaOutdated

@@ -1,4 +1,4 @@
-"""Audit: every act of an administrator and every refusal for who somebody is, as one line without secrets."""
+"""The audit log: every act of an administrator and every refusal of a principal, as one line without secrets."""
 
 import io
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def check(log: io.StringIO, answer: httpx.Response, *, what: str, on: str | None
     assert {name: line[name] for name in details} == details
 
 
-def test_what_is_done_to_users_is_told(farm: Farm, log: io.StringIO) -> None:
+def test_acts_on_users_are_audited(farm: Farm, log: io.StringIO) -> None:
     created = farm.client.post(f"{USERS}/", json={"login": "audited", "password": SECRET})
     user_id = created.json()["id"]
     batch = farm.client.post(f"{USERS}/batch", json=[{"login": "audited"}, {"login": "audited-2", "password": SECRET}])
@@ -61,7 +61,7 @@ def test_what_is_done_to_users_is_told(farm: Farm, log: io.StringIO) -> None:
     assert SECRET not in log.getvalue()
 
 
-def test_what_is_done_to_webhooks_is_told_without_their_addresses_secrets(farm: Farm, log: io.StringIO) -> None:
+def test_acts_on_webhooks_are_audited_without_the_secrets_in_their_urls(farm: Farm, log: io.StringIO) -> None:
     created = farm.client.post(f"{WEBHOOKS}/", json={"url": f"https://example.com/{SECRET}"})
     webhook_id = created.json()["id"]
     path = f"{WEBHOOKS}/{webhook_id}"
@@ -80,7 +80,7 @@ def test_what_is_done_to_webhooks_is_told_without_their_addresses_secrets(farm: 
     assert {created.headers["Cache-Control"], rotated.headers["Cache-Control"]} == {"no-store"}
 
 
-def test_what_was_refused_for_another_reason_is_no_act(farm: Farm, user_id: str, log: io.StringIO) -> None:
+def test_a_call_refused_for_another_reason_is_not_audited(farm: Farm, user_id: str, log: io.StringIO) -> None:
     farm.acquire(user_id)
 
     kept = farm.delete(user_id)
@@ -91,7 +91,9 @@ def test_what_was_refused_for_another_reason_is_no_act(farm: Farm, user_id: str,
     assert [audited(log, answer) for answer in (kept, bad, released)] == [[], [], []]
 
 
-def test_a_release_that_is_not_its_callers_is_told_on_the_short_way(farm: Farm, user_id: str, log: io.StringIO) -> None:
+def test_a_release_by_another_principal_is_audited_on_the_fast_route(
+    farm: Farm, user_id: str, log: io.StringIO
+) -> None:
     farm.acquire(user_id)
     farm.execute("UPDATE users SET lock_principal = 'somebody' WHERE id = :user_id", user_id=user_id)
 
@@ -104,7 +106,7 @@ def test_a_release_that_is_not_its_callers_is_told_on_the_short_way(farm: Farm, 
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(401, "unauthenticated"), (403, "forbidden")])
-def test_a_call_that_is_refused_for_who_makes_it_is_told_and_counted(
+def test_a_call_refused_because_of_its_principal_is_logged_and_counted(
     served: Farm, log: io.StringIO, status: int, outcome: str
 ) -> None:
     async def refuse() -> None:
@@ -122,7 +124,7 @@ def test_a_call_that_is_refused_for_who_makes_it_is_told_and_counted(
     assert counted in served.client.get("/metrics").text
 
 
-def test_acts_are_counted_by_what_they_are(served: Farm) -> None:
+def test_acts_are_counted_by_kind(served: Farm) -> None:
     for _ in range(3):
         served.new_user()
 

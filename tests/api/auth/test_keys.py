@@ -34,23 +34,23 @@ def client_of(farm: Farm, name: str, *scopes: str, **fields: Any) -> httpx.Clien
 def test_a_key_is_shown_when_it_is_made_and_never_again(guarded: Farm) -> None:
     made = guarded.client.post(f"{KEYS}/", json={"name": "once", "scopes": ["lock"]})
 
-    body = made.json()
+    shown = made.json()
     later = [guarded.client.get(made.headers["Location"]), guarded.client.get(KEYS, params={"limit": 1_000})]
     assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
-    assert keys.digest(body["key"]) is not None
-    assert later[0].json() == {name: value for name, value in body.items() if name != "key"}
-    assert all(body["key"] not in answer.text and body["key"][8:] not in answer.text for answer in later)
-    assert (body["created_by"], body["hint"]) == ("root", body["key"][:8])
+    assert keys.digest(shown["key"]) is not None
+    assert later[0].json() == {name: value for name, value in shown.items() if name != "key"}
+    assert all(shown["key"] not in answer.text and shown["key"][8:] not in answer.text for answer in later)
+    assert (shown["created_by"], shown["hint"]) == ("root", shown["key"][:8])
 
 
-def test_a_new_key_may_do_what_it_was_made_for(guarded: Farm) -> None:
+def test_a_new_key_has_the_scopes_and_projects_it_was_made_with(guarded: Farm) -> None:
     wish = {"name": "ci", "scopes": ["lock", "read"], "projects": [str(OWN)], "locks_most": 3}
     key = guarded.client.post(f"{KEYS}/", json=wish | {"expires_at": "2100-01-01T00:00:00Z"}).json()["key"]
 
     with bearing(guarded, key) as client:
-        body = client.get(WHOAMI).json()
+        shown = client.get(WHOAMI).json()
 
-    assert body == {
+    assert shown == {
         "principal": "ci",
         "scopes": ["read", "lock"],
         "projects": [str(OWN)],
@@ -75,13 +75,13 @@ def test_a_new_key_may_do_what_it_was_made_for(guarded: Farm) -> None:
     ],
     ids=str,
 )
-def test_a_key_that_cannot_be_is_not_made(guarded: Farm, wrong: dict[str, Any]) -> None:
+def test_an_invalid_key_is_not_made(guarded: Farm, wrong: dict[str, Any]) -> None:
     answer = guarded.client.post(f"{KEYS}/", json={"name": "wrong", "scopes": ["read"], **wrong})
 
     assert answer.status_code == 422
 
 
-def test_a_name_in_force_is_not_given_twice(guarded: Farm) -> None:
+def test_a_name_of_a_key_in_force_is_not_given_to_another(guarded: Farm) -> None:
     body = {"name": "twice", "scopes": ["read"]}
     first = guarded.client.post(f"{KEYS}/", json=body)
 
@@ -123,7 +123,7 @@ def status(farm: Farm, key: str) -> int:
         return client.get(WHOAMI).status_code
 
 
-def test_every_kind_of_bad_key_is_answered_alike(guarded: Farm) -> None:
+def test_every_kind_of_bad_key_gets_the_same_response(guarded: Farm) -> None:
     good = new_key(guarded, "good", "admin")
     late = new_key(guarded, "late", "admin", seconds=-1)
     gone = new_key(guarded, "gone", "admin")
@@ -143,14 +143,14 @@ def test_every_kind_of_bad_key_is_answered_alike(guarded: Farm) -> None:
     assert status(guarded, good) == 200
 
 
-def test_a_key_ends_when_its_time_has_come(guarded: Farm) -> None:
+def test_a_key_is_refused_after_its_expiry(guarded: Farm) -> None:
     key = new_key(guarded, "short", "read", seconds=1.5)
 
     assert status(guarded, key) == 200
     assert eventually(lambda: status(guarded, key) == 401, seconds=3)
 
 
-def test_a_use_is_noted_soon(guarded: Farm) -> None:
+def test_the_use_of_a_key_is_recorded_within_seconds(guarded: Farm) -> None:
     key = new_key(guarded, "used", "read")
     path = f"{KEYS}/{id_of(guarded, 'used')}"
     assert guarded.client.get(path).json()["last_used_at"] is None
@@ -162,20 +162,20 @@ def test_a_use_is_noted_soon(guarded: Farm) -> None:
 
 def test_with_authentication_off_a_key_changes_nothing(farm: Farm) -> None:
     with bearing(farm, unknown_key()) as client:
-        body = client.get(WHOAMI).json()
+        shown = client.get(WHOAMI).json()
 
-    assert (body["principal"], body["scopes"]) == ("anonymous", ["read", "lock", "events", "admin"])
+    assert (shown["principal"], shown["scopes"]) == ("anonymous", ["read", "lock", "events", "admin"])
     assert "security" not in farm.client.get("/openapi.json").text.split('"components"')[0]
 
 
-def test_an_admin_limited_to_projects_gives_away_no_more_than_it_has(guarded: Farm) -> None:
+def test_an_admin_limited_to_projects_makes_no_key_with_more_than_its_own(guarded: Farm) -> None:
     with client_of(guarded, "limited", "admin", projects=[OWN]) as admin:
         unlimited = admin.post(KEYS, json={"name": "n1", "scopes": ["read"]})
         wider = admin.post(KEYS, json={"name": "n2", "scopes": ["read"], "projects": [str(OWN), str(FOREIGN)]})
         homeless = admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex})
         user = admin.post(f"{USERS}/", json={"login": uuid.uuid4().hex, "project_id": str(OWN)}).json()
-        moves = [admin.patch(f"{USERS}/{user['id']}", json={"project_id": body}) for body in (None, str(FOREIGN))]
-        filters = [admin.get(f"{USERS}/", params={"project_id": body}) for body in ("none", str(FOREIGN))]
+        moves = [admin.patch(f"{USERS}/{user['id']}", json={"project_id": shown}) for shown in (None, str(FOREIGN))]
+        filters = [admin.get(f"{USERS}/", params={"project_id": shown}) for shown in ("none", str(FOREIGN))]
 
     answers = [unlimited, wider, homeless, *moves, *filters]
     assert [answer.status_code for answer in answers] == [403] * 7
@@ -216,7 +216,7 @@ def test_only_the_holder_renews_and_releases_and_only_an_admin_forces(guarded: F
     assert by_admin.json()["released"] is True
 
 
-def test_the_history_tells_who_forced_a_lock_out_and_why(guarded: Farm) -> None:
+def test_the_history_names_who_forced_a_release_and_why(guarded: Farm) -> None:
     user_id = guarded.new_user()["id"]
     with client_of(guarded, "holder", "lock") as holder:
         name = holder.get(WHOAMI).json()["principal"]
@@ -262,10 +262,10 @@ def test_the_first_key_is_made_by_a_command_and_printed_once(
     again = create_key(monkeypatch, guarded.settings, name, "--scope", "read")
 
     with bearing(guarded, key) as client:
-        body = client.get(WHOAMI).json()
+        shown = client.get(WHOAMI).json()
     assert (code, again) == (0, 1)
-    assert (body["principal"], body["scopes"], body["projects"]) == (name, ["read", "admin"], [str(OWN)])
-    assert body["limits"]["locks_most"] == 2
+    assert (shown["principal"], shown["scopes"], shown["projects"]) == (name, ["read", "admin"], [str(OWN)])
+    assert shown["limits"]["locks_most"] == 2
     assert "is in force" in capsys.readouterr().err
 
 

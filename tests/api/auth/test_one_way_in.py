@@ -71,7 +71,7 @@ def sources() -> dict[str, str]:
     return {str(path.relative_to(SOURCES)): path.read_text() for path in paths}
 
 
-def test_one_function_reads_the_header_and_one_takes_what_it_holds(sources: dict[str, str]) -> None:
+def test_one_function_reads_the_header_and_one_takes_its_value(sources: dict[str, str]) -> None:
     assert places_of("authorization", sources) == {GATE, *BESIDE}
     assert callers_of("_authorization", sources) == {"api/middleware/authentication.py:Gate.__call__"}
     assert callers_of("identify", sources) == {"api/middleware/authentication.py:Gate.__call__"}
@@ -100,7 +100,7 @@ def test_the_hashes_are_named_nowhere_but_where_keys_are_kept_and_recognised(sou
     assert naming == set()
 
 
-def test_a_second_way_in_is_noticed(sources: dict[str, str]) -> None:
+def test_a_second_reader_of_the_header_is_noticed(sources: dict[str, str]) -> None:
     planted = sources | {
         "api/back_door.py": "async def enter(request, database):\n"
         "    key = request.headers.get('Authorization')\n"
@@ -112,7 +112,7 @@ def test_a_second_way_in_is_noticed(sources: dict[str, str]) -> None:
     assert callers_of("digest", planted) - callers_of("digest", sources) == {"api/back_door.py:enter"}
 
 
-def test_a_name_that_is_said_outside_of_all_functions_is_noticed(sources: dict[str, str]) -> None:
+def test_a_header_name_outside_any_function_is_noticed(sources: dict[str, str]) -> None:
     planted = sources | {
         "api/side_door.py": "HEADER = b'AUTHORIZATION'\n",
         "api/cellar.py": "class Cellar:\n    find = staticmethod(keys.recognise)\n",

@@ -1,4 +1,4 @@
-"""A key that was revoked lets nobody in any more: within five seconds, in every process, Redis or no Redis."""
+"""A revoked key is refused within five seconds, in every process, with or without Redis."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.auth.key_lookup import REMEMBERED_MOST, Identities, _Remembered
+from api.auth.key_lookup import CACHED_MOST, Identities, _Cached
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
 from tests import patience
@@ -62,7 +62,7 @@ def test_a_key_revoked_at_one_process_stops_at_the_other_within_five_seconds_wit
     assert [status(spared, url) for url in (first, second)] == [200, 200]
 
 
-def test_no_process_that_wants_keys_ever_writes_one_into_its_log(replicas: list[ApiProcess]) -> None:
+def test_no_process_writes_a_key_to_its_log(replicas: list[ApiProcess]) -> None:
     key = unknown_key()
     for process in replicas:
         httpx.get(f"{process.url}{WHOAMI}?key={key}", headers={"Authorization": f"Bearer {key}"})
@@ -82,7 +82,7 @@ def test_an_open_stream_ends_with_its_key(guarded: Farm) -> None:
     assert time.monotonic() - started < EFFECTIVE_SECONDS
 
 
-def test_a_stream_whose_key_is_good_goes_on(guarded: Farm) -> None:
+def test_a_stream_whose_key_is_in_force_continues(guarded: Farm) -> None:
     key = new_key(guarded, "listener", "events")
     timeout = httpx.Timeout(10, read=EFFECTIVE_SECONDS)
     with (
@@ -91,12 +91,12 @@ def test_a_stream_whose_key_is_good_goes_on(guarded: Farm) -> None:
     ):
         parts = stream.iter_bytes()
         until = time.monotonic() + EFFECTIVE_SECONDS
-        with contextlib.suppress(httpx.ReadTimeout):  # nothing to tell; an end of the stream would fail
+        with contextlib.suppress(httpx.ReadTimeout):  # no event; an end of the stream would fail
             while time.monotonic() < until:
                 assert next(parts)
 
 
-def test_a_long_poll_whose_key_is_revoked_meanwhile_gives_nothing_out(guarded: Farm) -> None:
+def test_a_long_poll_whose_key_is_revoked_meanwhile_returns_no_event(guarded: Farm) -> None:
     root, key = new_key(guarded, "root", "admin"), new_key(guarded, "listener", "events")
     with bearing(guarded, root) as admin, bearing(guarded, key) as client:
         polling = guarded.callers.submit(client.get, EVENTS, params={"after": "latest", "wait_seconds": 20})
@@ -111,7 +111,9 @@ def test_a_long_poll_whose_key_is_revoked_meanwhile_gives_nothing_out(guarded: F
     assert answer.status_code == 401
 
 
-def test_while_postgres_is_away_a_known_key_is_503_and_not_401(own_postgres: Postgres, settings: Settings) -> None:
+def test_while_postgres_is_unavailable_a_known_key_gets_503_and_not_401(
+    own_postgres: Postgres, settings: Settings
+) -> None:
     guarding = settings.model_copy(update={"auth": "keys", "database_url": own_postgres.url()})
     with farming(guarding) as farm:
         farm.spoilt = True
@@ -119,29 +121,27 @@ def test_while_postgres_is_away_a_known_key_is_503_and_not_401(own_postgres: Pos
         with bearing(farm, key) as client:
             assert client.get(WHOAMI).status_code == 200
             own_postgres.kill()
-            away = time.monotonic()
-            assert client.get(WHOAMI).status_code == 200  # remembered
+            killed_at = time.monotonic()
+            assert client.get(WHOAMI).status_code == 200  # cached
             assert eventually(lambda: client.get(WHOAMI).status_code == 503, seconds=EFFECTIVE_SECONDS + 4)
-            assert time.monotonic() - away > 1
+            assert time.monotonic() - killed_at > 1
             own_postgres.start()
             assert eventually(lambda: client.get(WHOAMI).status_code == 200, seconds=10)
 
 
-def test_what_is_remembered_is_bounded_and_bad_keys_push_no_good_one_out(guarded: Farm) -> None:
+def test_the_caches_are_bounded_and_unknown_keys_evict_no_good_one(guarded: Farm) -> None:
     key = new_key(guarded, "good", "read")
     identities: Identities = guarded.app.state.services.identities
     with bearing(guarded, key) as client:
         client.get(WHOAMI)
-        for n in range(REMEMBERED_MOST + 5):
-            identities._remember(n.to_bytes(32), _Remembered(None, time.monotonic() + 60))
+        for n in range(CACHED_MOST + 5):
+            identities._store(n.to_bytes(32), _Cached(None, time.monotonic() + 60))
 
-    assert len(identities._bad) == REMEMBERED_MOST
+    assert len(identities._bad) == CACHED_MOST
     assert len(identities._good) == 1
 
 
-def test_calls_with_one_key_ask_the_database_once_while_the_answer_is_remembered(
-    guarded: Farm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_with_one_key_send_one_query_while_it_is_cached(guarded: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     identities: Identities = guarded.app.state.services.identities
     asked: list[bytes] = []
     ask = identities._ask

@@ -55,14 +55,14 @@ def answers(client: httpx.Client, **headers: str) -> list[httpx.Response]:
 
 
 @pytest.mark.parametrize("given", ["abc", "req-1.2:3/4+5=6_7", "0" * 128, "traced 1".replace(" ", "-")])
-def test_an_id_that_was_sent_is_taken_over_on_every_answer(farm: Farm, given: str) -> None:
-    body = answers(farm.client, **{"X-Request-ID": given})
+def test_the_id_of_a_caller_is_in_every_response(farm: Farm, given: str) -> None:
+    found = answers(farm.client, **{"X-Request-ID": given})
 
-    assert [answer.headers["X-Request-ID"] for answer in body] == [given] * len(body)
-    assert sorted({answer.status_code for answer in body}) == [200, 400, 404, 405, 413, 422]
+    assert [answer.headers["X-Request-ID"] for answer in found] == [given] * len(found)
+    assert sorted({answer.status_code for answer in found}) == [200, 400, 404, 405, 413, 422]
 
 
-def test_an_id_is_made_for_every_request_that_has_none(farm: Farm) -> None:
+def test_a_request_without_an_id_gets_one(farm: Farm) -> None:
     made = [answer.headers["X-Request-ID"] for answer in answers(farm.client)]
 
     assert [request_id for request_id in made if not MADE.fullmatch(request_id)] == []
@@ -79,7 +79,7 @@ def test_a_hostile_id_is_replaced(farm: Farm, hostile: str) -> None:
     assert MADE.fullmatch(answer.headers["X-Request-ID"])
 
 
-def test_a_defect_is_a_problem_with_the_request_id_and_nothing_else_of_the_inside(defective: Farm) -> None:
+def test_an_unexpected_error_is_a_problem_that_shows_the_request_id_and_no_internals(defective: Farm) -> None:
     answer = defective.client.get(f"{USERS}/", headers={"X-Request-ID": "quoted-1"})
 
     assert answer.status_code == 500
@@ -91,33 +91,33 @@ def test_a_defect_is_a_problem_with_the_request_id_and_nothing_else_of_the_insid
         assert inside not in answer.text
 
 
-def test_after_a_defect_the_connection_is_not_used_again(defective: Farm) -> None:
+def test_after_an_unexpected_error_the_connection_is_closed(defective: Farm) -> None:
     answer = defective.client.get(f"{USERS}/")
 
     assert answer.headers["Connection"] == "close"
     assert defective.client.get("/livez").status_code == 200
 
 
-def test_a_defect_is_logged_under_its_request_id(defective: Farm, said: io.StringIO) -> None:
+def test_an_unexpected_error_is_logged_with_its_request_id(defective: Farm, said: io.StringIO) -> None:
     defective.client.get(f"{USERS}/", headers={"X-Request-ID": "quoted-2"})
 
     assert eventually(lambda: "BrokenError: planted" in said.getvalue())
-    body = {line["event"]: line for line in lines(said.getvalue())}
-    assert body["http_request"]["status"] == 500
-    assert body["request_failed"]["error"] == "BrokenError"
-    assert "Traceback" in body["Exception in ASGI application\n"]["exception"]
+    found = {line["event"]: line for line in lines(said.getvalue())}
+    assert found["http_request"]["status"] == 500
+    assert found["request_failed"]["error"] == "BrokenError"
+    assert "Traceback" in found["Exception in ASGI application\n"]["exception"]
     for event in ("http_request", "request_failed", "Exception in ASGI application\n"):
-        assert body[event]["request_id"] == "quoted-2"
+        assert found[event]["request_id"] == "quoted-2"
 
 
 def test_every_request_is_one_line_of_json_with_its_id(settings: Settings, said: io.StringIO) -> None:
     with farming(settings) as farm:
-        body = answers(farm.client)
+        found = answers(farm.client)
 
-        assert eventually(lambda: said.getvalue().count('"http_request"') == len(body))
+        assert eventually(lambda: said.getvalue().count('"http_request"') == len(found))
     logged = {line["request_id"]: line for line in lines(said.getvalue()) if line["event"] == "http_request"}
-    assert set(logged) == {answer.headers["X-Request-ID"] for answer in body}
-    for answer in body:
+    assert set(logged) == {answer.headers["X-Request-ID"] for answer in found}
+    for answer in found:
         line = logged[answer.headers["X-Request-ID"]]
         assert (line["method"], line["status"]) == (answer.request.method, answer.status_code)
         assert line["ms"] > 0

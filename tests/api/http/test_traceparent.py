@@ -23,7 +23,7 @@ def post(farm: Farm, path: str, body: Any = None, *, trace: str | None = ALICE) 
     return farm.client.post(f"{USERS}{path}", json=body, headers=headers)
 
 
-def traces_of(farm: Farm) -> list[tuple[str, str | None]]:
+def traces(farm: Farm) -> list[tuple[str, str | None]]:
     """Kind and trace of every event so far, and that each has the promised form."""
     farm.publish()
     found = farm.client.get(EVENTS, params={"limit": 1_000}).json()
@@ -37,7 +37,7 @@ def test_creating_changing_and_deleting_users(served: Farm) -> None:
     served.client.patch(f"{USERS}/{user_id}", json={"env": "prod"}, headers={"traceparent": BOB})
     served.client.delete(f"{USERS}/{user_id}", headers={"traceparent": ALICE})
 
-    assert traces_of(served) == [
+    assert traces(served) == [
         ("user.created", ALICE),
         ("user.created", BOB),
         ("user.created", BOB),
@@ -54,7 +54,7 @@ def test_acquiring_renewing_and_releasing_one_user(served: Farm) -> None:
     post(served, f"/{user_id}/acquire_lock", trace=None)
     post(served, f"/{user_id}/release_lock", {"force": True, "reason": "maintenance"}, trace=BOB)
 
-    assert traces_of(served)[1:] == [
+    assert traces(served)[1:] == [
         ("lock.acquired", ALICE),
         ("lock.renewed", BOB),
         ("lock.released", ALICE),
@@ -63,12 +63,12 @@ def test_acquiring_renewing_and_releasing_one_user(served: Farm) -> None:
     ]
 
 
-def test_a_forced_deletion_is_of_one_trace(served: Farm) -> None:
+def test_all_events_of_a_forced_deletion_have_one_trace(served: Farm) -> None:
     user_id = served.new_user()["id"]
     served.acquire(user_id)
     served.client.delete(f"{USERS}/{user_id}", params={"force": True, "reason": "gone"}, headers={"traceparent": ALICE})
 
-    assert traces_of(served)[2:] == [("lock.released", ALICE), ("user.deleted", ALICE)]
+    assert traces(served)[2:] == [("lock.released", ALICE), ("user.deleted", ALICE)]
 
 
 def test_any_users_and_lists_of_leases(served: Farm) -> None:
@@ -80,7 +80,7 @@ def test_any_users_and_lists_of_leases(served: Farm) -> None:
     post(served, "/release_lock", {"leases": leases[:1]}, trace=ALICE)
     post(served, "/release_lock", {"owner": "job"}, trace=BOB)
 
-    assert traces_of(served)[2:] == [
+    assert traces(served)[2:] == [
         ("lock.acquired", ALICE),
         ("lock.acquired", ALICE),
         ("lock.renewed", BOB),
@@ -90,7 +90,7 @@ def test_any_users_and_lists_of_leases(served: Farm) -> None:
     ]
 
 
-def test_an_expiry_is_of_no_trace_and_does_not_hide_that_of_the_next_grant(served: Farm) -> None:
+def test_an_expiry_has_no_trace_and_the_next_grant_has_its_own(served: Farm) -> None:
     taken_over, swept = served.new_user()["id"], served.new_user()["id"]
     for user_id in (taken_over, swept):
         post(served, f"/{user_id}/acquire_lock", trace=ALICE)
@@ -100,7 +100,7 @@ def test_an_expiry_is_of_no_trace_and_does_not_hide_that_of_the_next_grant(serve
     with served.engine.begin() as conn:
         assert locks.expire(conn) == 1
 
-    assert traces_of(served)[4:] == [("lock.expired", None), ("lock.acquired", BOB), ("lock.expired", None)]
+    assert traces(served)[4:] == [("lock.expired", None), ("lock.acquired", BOB), ("lock.expired", None)]
 
 
 def waits(farm: Farm, call: Callable[[], httpx.Response]) -> Future[httpx.Response]:
@@ -111,7 +111,7 @@ def waits(farm: Farm, call: Callable[[], httpx.Response]) -> Future[httpx.Respon
 
 
 @pytest.mark.parametrize("path", ["/acquire_lock", "/{user_id}/acquire_lock"])
-def test_a_grant_from_the_line_is_of_the_trace_of_the_call_that_asked(served: Farm, path: str) -> None:
+def test_a_grant_from_the_line_has_the_trace_of_the_waiting_call(served: Farm, path: str) -> None:
     user_id = served.new_user()["id"]
     lease_id = served.acquire(user_id).json()["lease_id"]
     asked = waits(served, lambda: post(served, path.format(user_id=user_id), {"wait_seconds": 20}, trace=ALICE))
@@ -119,7 +119,7 @@ def test_a_grant_from_the_line_is_of_the_trace_of_the_call_that_asked(served: Fa
     post(served, f"/{user_id}/release_lock", {"lease_id": lease_id}, trace=BOB)
 
     assert asked.result().status_code == 200
-    assert traces_of(served)[2:] == [("lock.released", BOB), ("lock.acquired", ALICE)]
+    assert traces(served)[2:] == [("lock.released", BOB), ("lock.acquired", ALICE)]
 
 
 def test_calls_that_are_committed_together_keep_their_own_traces(served: Farm) -> None:
@@ -154,7 +154,7 @@ def test_calls_that_are_committed_together_keep_their_own_traces(served: Farm) -
     ],
     ids=lambda text: text[:20] or "empty",
 )
-def test_a_malformed_trace_is_as_none(farm: Farm, malformed: str) -> None:
+def test_a_malformed_trace_is_ignored(farm: Farm, malformed: str) -> None:
     answer = farm.client.post(
         f"{USERS}/", json={"login": uuid.uuid4().hex}, headers=[(b"traceparent", malformed.encode())]
     )
@@ -165,18 +165,18 @@ def test_a_malformed_trace_is_as_none(farm: Farm, malformed: str) -> None:
     assert "traceparent" not in event
 
 
-def test_two_traces_are_as_none(served: Farm) -> None:
+def test_two_traceparent_headers_are_ignored(served: Farm) -> None:
     headers = [("traceparent", ALICE), ("traceparent", BOB)]
     served.client.post(f"{USERS}/", json={"login": "one"}, headers=headers)
 
-    assert traces_of(served) == [("user.created", None)]
+    assert traces(served) == [("user.created", None)]
 
 
 @pytest.mark.parametrize(
     ("later", "taken"),
     [("cc" + ALICE[2:] + "-what-comes", ALICE), ("01" + BOB[2:-2] + "fe", BOB), ("01" + ALICE[2:-2] + "ff", ALICE)],
 )
-def test_of_a_later_version_what_is_known_is_taken(later: str, taken: str) -> None:
+def test_of_a_later_version_the_fields_of_version_00_are_kept(later: str, taken: str) -> None:
     assert traceparent.parse(later.encode()) == taken
 
 
@@ -184,4 +184,4 @@ def test_a_call_without_a_trace_does_not_inherit_the_one_before_it_on_its_connec
     post(served, "/", {"login": "one"}, trace=ALICE)
     post(served, "/", {"login": "two"}, trace=None)
 
-    assert traces_of(served) == [("user.created", ALICE), ("user.created", None)]
+    assert traces(served) == [("user.created", ALICE), ("user.created", None)]

@@ -1,4 +1,4 @@
-"""What operators are told: health, liveness, readiness."""
+"""Health, liveness and readiness."""
 
 import time
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from domain.configuration.settings import Settings
 from domain.events import epochs
 from domain.postgres import engines
 from domain.postgres.schema_version import required
+from domain.processes import probes
 from standalone.servers.postgres import Postgres
 from standalone.servers.valkey import Valkey
 from tests.api.farms import Farm, farming
@@ -25,11 +26,11 @@ NO_REDIS = "redis://127.0.0.1:1/0"
 
 @pytest.fixture(autouse=True)
 def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(probes, "PROBE_INTERVAL_SECONDS", 0.1)
 
 
 def work(farm: Farm) -> None:
-    """The signs of life that a worker gives."""
+    """Write the heartbeats of a worker."""
     with farm.engine.begin() as conn:
         epochs.beat(conn)
         heartbeats.beat(conn, part="expiry")
@@ -47,7 +48,7 @@ def statuses(farm: Farm) -> dict[str, str]:
     return {name: check["status"] for name, check in health(farm).json()["checks"].items()}
 
 
-def test_all_is_well_while_all_parts_work(served: Farm) -> None:
+def test_the_status_is_ok_while_all_parts_work(served: Farm) -> None:
     work(served)
 
     assert becomes(served, "ok")
@@ -65,16 +66,16 @@ def test_each_check_has_its_age_and_its_figures(served: Farm) -> None:
     served.lapse(user_id)
 
     assert eventually(lambda: health(served).json()["checks"]["worker"].get("lapsed_locks") == 1)
-    body = health(served).json()["checks"]
-    assert all(0 <= check["checked_seconds_ago"] < 4 for check in body.values())
-    assert body["worker"]["heartbeat_age_seconds"] >= 0
-    assert body["outbox"]["pending"] == 2
-    assert body["outbox"]["oldest_seconds"] >= 0
-    assert body["outbox"]["relay_lag"] == 0
-    assert body["postgres"]["schema"] == required()
+    reported = health(served).json()["checks"]
+    assert all(0 <= check["checked_seconds_ago"] < 4 for check in reported.values())
+    assert reported["worker"]["heartbeat_age_seconds"] >= 0
+    assert reported["outbox"]["pending"] == 2
+    assert reported["outbox"]["oldest_seconds"] >= 0
+    assert reported["outbox"]["relay_lag"] == 0
+    assert reported["postgres"]["schema"] == required()
 
 
-def test_the_lag_of_the_relay_is_what_is_numbered_and_not_published(served: Farm) -> None:
+def test_the_lag_of_the_relay_counts_numbered_unpublished_events(served: Farm) -> None:
     served.new_user()
     served.new_user()
     served.publish()
@@ -106,7 +107,7 @@ def test_a_worker_of_which_one_part_has_stopped_is_down(served: Farm, part: str)
     assert statuses(served)["worker"] == "down"
 
 
-def test_a_change_that_waits_too_long_for_its_number_is_told(served: Farm) -> None:
+def test_a_change_that_waits_too_long_for_its_number_is_reported(served: Farm) -> None:
     work(served)
     served.new_user()
 
@@ -175,7 +176,7 @@ def test_a_schema_newer_than_the_program_is_ready(served: Farm) -> None:
     assert served.client.get("/readyz").status_code == 200
 
 
-def test_a_transaction_that_is_open_for_long_is_named_and_locking_goes_on(
+def test_a_transaction_that_is_open_for_long_is_named_and_locking_continues(
     served: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(served)
@@ -188,20 +189,20 @@ def test_a_transaction_that_is_open_for_long_is_named_and_locking_goes_on(
         pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
         assert eventually(lambda: statuses(served)["postgres"] == "degraded")
         work(served)
-        body = health(served)
+        reported = health(served)
         user_id = served.new_user()["id"]
         assert served.acquire(user_id).status_code == 200
 
-    assert body.status_code == 200
-    assert body.json()["status"] == "degraded"
-    assert body.json()["checks"]["postgres"]["oldest_transaction"] == f"pid {pid}, application nightly-report"
-    assert body.json()["checks"]["postgres"]["oldest_transaction_seconds"] >= 0.5
+    assert reported.status_code == 200
+    assert reported.json()["status"] == "degraded"
+    assert reported.json()["checks"]["postgres"]["oldest_transaction"] == f"pid {pid}, application nightly-report"
+    assert reported.json()["checks"]["postgres"]["oldest_transaction_seconds"] >= 0.5
     assert served.client.get("/readyz").status_code == 200
     reader.dispose()
     assert eventually(lambda: statuses(served)["postgres"] == "ok")
 
 
-def test_a_transaction_in_another_database_is_none_of_this_farms_concern(
+def test_a_transaction_in_another_database_is_not_reported(
     served: Farm, admin_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "OLD_SECONDS", 0.2)
@@ -210,7 +211,7 @@ def test_a_transaction_in_another_database_is_none_of_this_farms_concern(
     with stranger.connect() as conn:
         conn.execute(text("SELECT 1"))
         time.sleep(1)
-        body = health(served).json()["checks"]["postgres"]
+        reported = health(served).json()["checks"]["postgres"]
 
-    assert "oldest_transaction" not in body
+    assert "oldest_transaction" not in reported
     stranger.dispose()

@@ -32,7 +32,7 @@ class Many:
         return self.await_two()
 
     def await_two(self, *, ready: int = 2) -> "Many":
-        """Return when so many have become ready so far, of which two are left."""
+        """Return when `ready` processes have become ready so far, of which two are left."""
         assert eventually(lambda: self.ready >= ready or not self.process.alive(), seconds=START_SECONDS)
         assert self.process.alive(), self.process.said()
         assert len(self.pids()) == 2
@@ -97,7 +97,7 @@ class Crowd:
                 thread.join()
 
     def acts(self, more: int) -> bool:
-        """Whether so many more acts are acknowledged in time."""
+        """Whether that many more acts are acknowledged in time."""
         sought = len(self.acknowledged) + more
         return eventually(lambda: len(self.acknowledged) >= sought)
 

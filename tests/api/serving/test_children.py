@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from sqlalchemy import Engine, text
 
 from api.execution.pool_sizes import PoolSizes
 from api.main import create_app
-from api.serving import listeners, metrics_folder
+from api.serving import listeners
 from domain.configuration.settings import Settings
 from domain.postgres import engines
 from tests import patience
@@ -34,7 +33,7 @@ LOCKS = "SELECT lease_id::text, type FROM {} WHERE lease_id IS NOT NULL"
 IMPATIENT = """
 from api import __main__
 from api.serving import child_slots, supervisor
-child_slots.HANGING_LOOKS, supervisor.STOP_SECONDS = 30, 3
+child_slots.HANGING_CHECKS, supervisor.STOP_SECONDS = 30, 3
 raise SystemExit(__main__.main())
 """
 
@@ -49,7 +48,7 @@ def pair(fresh_settings: Callable[[], Settings], tmp_path_factory: pytest.TempPa
         assert process.running.wait(patience.limit(30)) == 0
     finally:
         process.kill()
-    assert lines(process.said()), "every line is whole, whoever wrote it"
+    assert lines(process.said()), "lines of several processes must not mix"
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_connections_that_come_at_once_are_spread_evenly(pair: Many) -> None:
         fewest, most = pair.connections()
 
     assert fewest + most >= 32
-    assert most - fewest <= 4  # a beat may still tell of connections that have closed
+    assert most - fewest <= 4  # a beat may still count connections that have closed
 
 
 def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_first(process: ApiProcess) -> None:
@@ -80,10 +79,10 @@ def test_a_caller_that_comes_before_any_process_is_ready_is_answered_by_the_firs
     assert answer.status_code == 200
 
 
-def test_any_process_tells_the_sums_of_all_those_that_died_included(pair: Many) -> None:
+def test_every_process_exports_the_sums_over_all_dead_ones_included(pair: Many) -> None:
     def counted() -> list[float]:
         figures = [pair.figures() for _ in range(4)]
-        return [body["botfarm_http_requests_total", "GET", "unknown", "404"] for body in figures]
+        return [found["botfarm_http_requests_total", "GET", "unknown", "404"] for found in figures]
 
     def alone() -> bool:
         with contextlib.suppress(httpx.TransportError):  # a call that was handed to the one that dies
@@ -122,11 +121,11 @@ def test_a_killed_process_is_started_again_while_the_other_serves_and_no_lock_is
 
 
 def doubled_beside(crowd: Crowd) -> list[str]:
-    """What the crowd finds when somebody else holds the user whose lock it gets."""
+    """What the crowd finds when another client holds the user whose lock it gets."""
     user_id = crowd.user_ids[0]
     with httpx.Client(base_url=crowd.url) as client:
         client.post(f"{USERS}/{user_id}/release_lock", json={})
-        crowd.holders[user_id] = "somebody else"
+        crowd.holders[user_id] = "another client"
         crowd.cycle(client, user_id, str(uuid.uuid4()))
     return crowd.doubled
 
@@ -144,7 +143,7 @@ def test_a_killed_parent_leaves_no_process_and_no_port_behind(many: Many) -> Non
         listening_.close()
 
 
-def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many) -> None:
+def test_a_shutdown_keeps_acknowledged_changes_and_ends_streams_at_once(many: Many) -> None:
     crowd = Crowd(many.url, many.users(8), persistent=False)
     with crowd.at_work(), contextlib.ExitStack() as stack:
         streams = [stack.enter_context(listening(many.url)) for _ in range(6)]
@@ -158,7 +157,7 @@ def test_the_end_keeps_what_was_acknowledged_and_ends_streams_at_once(many: Many
     assert "graceful shutdown exceeded" not in many.process.said()  # a stream that went on would be cut off
     assert lost(crowd, many.process.settings) == []
     crowd.acknowledged.append((str(uuid.uuid4()), "acquire_lock"))
-    assert lost(crowd, many.process.settings) == crowd.acknowledged[-1:]  # who looks would see it
+    assert lost(crowd, many.process.settings) == crowd.acknowledged[-1:]  # the control
     assert "Traceback" not in many.process.said()
     assert '"process_killed"' not in many.process.said()
 
@@ -174,7 +173,7 @@ def lost(crowd: Crowd, settings: Settings) -> list[tuple[str, str]]:
     return [(lease, verb) for lease, verb in crowd.acknowledged if written[lease, kinds[verb]] != 1]
 
 
-def test_a_process_whose_event_loop_hangs_is_replaced_and_does_not_hold_up_the_end(process: ApiProcess) -> None:
+def test_a_process_whose_event_loop_hangs_is_replaced_and_does_not_delay_a_shutdown(process: ApiProcess) -> None:
     with process.log.open("ab") as output:
         process.popen = subprocess.Popen(
             [sys.executable, "-c", IMPATIENT],
@@ -202,7 +201,7 @@ def test_a_process_whose_event_loop_hangs_is_replaced_and_does_not_hold_up_the_e
     ]
 
 
-def test_what_keeps_it_from_starting_is_said_once(process: ApiProcess, engine: Engine) -> None:
+def test_the_reason_of_a_failed_start_is_reported_once(process: ApiProcess, engine: Engine) -> None:
     with engine.begin() as conn:
         conn.execute(text("DELETE FROM alembic_version"))
 
@@ -214,7 +213,7 @@ def test_what_keeps_it_from_starting_is_said_once(process: ApiProcess, engine: E
     ]
 
 
-def test_a_port_in_use_and_too_few_connections_are_said_once_each(process: ApiProcess) -> None:
+def test_a_port_in_use_and_too_few_connections_are_each_reported_once(process: ApiProcess) -> None:
     port = process.settings.port
     with socket.create_server(("127.0.0.1", port)):
         process.launch(BOTFARM_API_WORKERS="3", BOTFARM_POOL_SIZE="150")
@@ -230,7 +229,7 @@ def said_to_people(process: ApiProcess) -> list[str]:
     return [line for line in process.said().splitlines() if not line.startswith("{")]
 
 
-def test_a_port_of_the_systems_choice_is_one_port_on_every_address_of_the_host() -> None:
+def test_a_port_chosen_by_the_system_is_the_same_on_every_address_of_the_host() -> None:
     sockets = listeners.bind("localhost", 0)
 
     with contextlib.ExitStack() as stack:
@@ -239,26 +238,7 @@ def test_a_port_of_the_systems_choice_is_one_port_on_every_address_of_the_host()
         assert listeners.url(sockets).endswith(f":{port}")
 
 
-def test_counters_of_parents_that_were_killed_are_removed_and_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left, foreign = tmp_path / "botfarm-api-left", tmp_path / "somebody-else"
-    for made in (left, foreign):
-        made.mkdir()
-        os.utime(made, (1, 1))
-    (young := tmp_path / "botfarm-api-young").mkdir()
-
-    with metrics_folder.folder() as first:
-        os.utime(first, (1, 1))  # old, but in use
-        with metrics_folder.folder() as second:
-            assert set(tmp_path.iterdir()) == {Path(first), Path(second), foreign, young}
-            assert Path(second).stat().st_mode & 0o777 == 0o700
-
-    assert set(tmp_path.iterdir()) == {foreign, young}
-
-
-def test_the_connections_that_are_told_are_those_of_the_pools(settings: Settings) -> None:
+def test_the_reported_number_of_connections_is_that_of_the_pools(settings: Settings) -> None:
     services = create_app(settings).state.services
 
     pools = [engine.pool.size() for engine in services.engines]
@@ -266,7 +246,7 @@ def test_the_connections_that_are_told_are_those_of_the_pools(settings: Settings
     assert PoolSizes.of(settings).total == sum(pools)
 
 
-def test_the_usual_number_of_processes_is_that_of_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_number_of_processes_is_that_of_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BOTFARM_API_WORKERS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(3)), raising=False)

@@ -9,7 +9,7 @@ from tests.api.farms import Farm
 HTTPX_SECONDS = 5.0  # so long httpx keeps one, and uvicorn would, so that both hang up at once
 
 
-def test_a_connection_that_has_rested_as_long_as_clients_keep_it_serves_the_next_call(served: Farm) -> None:
+def test_a_connection_idle_for_as_long_as_clients_keep_it_serves_the_next_call(served: Farm) -> None:
     limits = httpx.Limits(max_connections=1, keepalive_expiry=60)
     with httpx.Client(base_url=served.url, limits=limits) as client:
         first = client.get("/livez").extensions["network_stream"].get_extra_info("client_addr")

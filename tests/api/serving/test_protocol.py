@@ -30,7 +30,7 @@ def kinds(answers: list[Answer]) -> list[str]:
 )
 @pytest.mark.parametrize("before", [1, 2, 3])
 @pytest.mark.parametrize("together", [True, False])
-def test_a_refusal_comes_after_the_answers_of_the_calls_before_it(
+def test_a_refusal_is_sent_after_the_responses_of_earlier_calls(
     farm: Farm, user_id: str, broken: bytes, kind: str, before: int, *, together: bool
 ) -> None:
     """Sent first, it would be taken for the answer to an acquire that was granted."""
@@ -44,7 +44,7 @@ def test_a_refusal_comes_after_the_answers_of_the_calls_before_it(
     assert farm.user(user_id)["lock"]
 
 
-def test_nothing_behind_a_refusal_is_done(farm: Farm, user_id: str) -> None:
+def test_no_call_after_a_refused_one_is_executed(farm: Farm, user_id: str) -> None:
     acquire = f"POST {USERS}/{user_id}/acquire_lock HTTP/1.1\r\nHost: farm\r\n\r\n".encode()
 
     answers = exchange(farm.url, Shape((FIRST + CUT + acquire, acquire)))
@@ -55,7 +55,9 @@ def test_nothing_behind_a_refusal_is_done(farm: Farm, user_id: str) -> None:
 
 @pytest.mark.parametrize("target", [f"{USERS}/acquire_lock", "farm:443"])
 @pytest.mark.parametrize("before", [b"", FIRST])
-def test_a_tunnel_is_refused_and_what_follows_is_not_read(farm: Farm, user_id: str, target: str, before: bytes) -> None:
+def test_connect_is_refused_and_the_bytes_after_it_are_not_read(
+    farm: Farm, user_id: str, target: str, before: bytes
+) -> None:
     acquire = f"POST {USERS}/{user_id}/acquire_lock HTTP/1.1\r\nHost: farm\r\n\r\n".encode()
     connect = f"CONNECT {target} HTTP/1.1\r\nHost: farm\r\nContent-Length: 2\r\n\r\n{{}}".encode()
 
@@ -65,7 +67,7 @@ def test_a_tunnel_is_refused_and_what_follows_is_not_read(farm: Farm, user_id: s
     assert farm.user(user_id)["lock"] is None
 
 
-def test_a_refusal_without_a_call_has_what_every_answer_has(farm: Farm) -> None:
+def test_a_refusal_outside_any_call_has_the_headers_of_every_response(farm: Farm) -> None:
     [answer] = exchange(farm.url, Shape((GARBAGE,)))
 
     lines = answer.head.lower().split(b"\r\n")
@@ -76,17 +78,17 @@ def test_a_refusal_without_a_call_has_what_every_answer_has(farm: Farm) -> None:
 
 def test_a_length_shorter_than_the_body_makes_no_second_call_of_the_rest(farm: Farm, user_id: str) -> None:
     body = b'{"lease_id": "' + NOBODY.encode() + b'"}'
-    shown = head(CALLS["release by a lost lease"], user_id, f"Content-Length: {len(body) - 1}")
+    declared = head(CALLS["release by a lost lease"], user_id, f"Content-Length: {len(body) - 1}")
     farm.acquire(user_id, owner="live")
 
-    answers = exchange(farm.url, Shape((shown + body,)))
+    answers = exchange(farm.url, Shape((declared + body,)))
 
     assert [answer.status for answer in answers] == [422, 400]
     assert farm.user(user_id)["lock"]["owner"] == "live"
 
 
 @pytest.mark.parametrize("lines", [(), H2C], ids=["plain", "h2c"])
-def test_a_trailer_is_no_header_of_the_call(farm: Farm, lines: tuple[str, ...]) -> None:
+def test_a_trailer_does_not_become_a_header_of_the_call(farm: Farm, lines: tuple[str, ...]) -> None:
     call = CALLS["read"]
     sent = head(call, NOBODY, *lines, CHUNKED) + b"2\r\n{}\r\n0\r\n" + TRAILER + b"\r\n"
 
@@ -96,7 +98,7 @@ def test_a_trailer_is_no_header_of_the_call(farm: Farm, lines: tuple[str, ...]) 
     assert b"of-a-trailer" not in answer.head
 
 
-def test_uvicorns_own_protocol_takes_a_trailer_for_a_header_and_lets_a_refusal_overtake(farm: Farm) -> None:
+def test_uvicorns_own_protocol_makes_a_trailer_a_header_and_sends_a_refusal_first(farm: Farm) -> None:
     """The negative controls of this file."""
     seen: list[object] = []
 
@@ -116,7 +118,7 @@ def test_uvicorns_own_protocol_takes_a_trailer_for_a_header_and_lets_a_refusal_o
 @pytest.mark.parametrize(
     "options", [["--http2"], ["--http2", "--expect100-timeout", "5", "-H", "Expect: 100-continue"]]
 )
-def test_curl_with_http2_releases_no_lock_of_another_job(farm: Farm, user_id: str, options: list[str]) -> None:
+def test_curl_with_http2_does_not_release_the_lock_of_another_job(farm: Farm, user_id: str, options: list[str]) -> None:
     farm.acquire(user_id, owner="live")
     url = f"{farm.url}{USERS}/{user_id}/release_lock"
     body = ["-d", f'{{"lease_id": "{NOBODY}"}}', "-H", "Content-Type: application/json"]

@@ -39,7 +39,7 @@ def check_refusal(code: int | None, said: str, *, expected: str) -> None:
 def waiting(
     postgres_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, ApiProcess]]:
-    """Processes that wait for a database in vain, while the other tests of this file go on."""
+    """Processes that wait for an unavailable database, while the other tests of this file run."""
     folder = tmp_path_factory.mktemp("start-up")
     settings = Settings(database_url=postgres_url, redis_url=redis_url, port=ports.free())
     url = make_url(postgres_url).set(host="127.0.0.1", password=PASSWORD)
@@ -101,7 +101,7 @@ def started(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[int, str
     ],
     ids=str,
 )
-def test_settings_that_cannot_be_are_refused_with_one_clear_line(
+def test_invalid_settings_are_refused_with_one_clear_line(
     database_url: str, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
 ) -> None:
     code, said = started(monkeypatch, **{"DATABASE_URL": database_url, **variables})
@@ -109,7 +109,7 @@ def test_settings_that_cannot_be_are_refused_with_one_clear_line(
     check_refusal(code, said, expected=expected)
 
 
-def test_a_key_file_that_is_open_to_others_is_refused_with_what_to_do(
+def test_a_key_file_that_is_open_to_others_is_refused_with_the_command_to_run(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keys = tmp_path / "secret.keys"
@@ -121,10 +121,10 @@ def test_a_key_file_that_is_open_to_others_is_refused_with_what_to_do(
     check_refusal(code, said, expected=f"is open to others: chmod 600 {keys}")
 
 
-def test_a_database_without_the_schema_is_refused_with_what_to_do(
+def test_a_database_without_the_schema_is_refused_with_the_command_to_run(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The one that was named may be somebody's farm; the database of every server's administrator is not.
+    # The configured database may be a farm; the administrator's database of a server is not.
     bare = make_url(postgres_url).set(database="postgres").render_as_string(hide_password=False)
 
     code, said = started(monkeypatch, DATABASE_URL=bare, BOTFARM_AUTH="off")
@@ -132,7 +132,7 @@ def test_a_database_without_the_schema_is_refused_with_what_to_do(
     check_refusal(code, said, expected="run python -m domain migrate")
 
 
-def test_a_database_that_does_not_let_us_in_is_refused_with_its_own_words(
+def test_a_database_that_refuses_the_login_is_reported_with_its_own_message(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "START_SECONDS", 2)  # one attempt
@@ -143,7 +143,7 @@ def test_a_database_that_does_not_let_us_in_is_refused_with_its_own_words(
     check_refusal(code, said, expected="nobody")
 
 
-def test_a_schema_that_is_too_old_is_refused_with_what_to_do(
+def test_a_schema_that_is_too_old_is_refused_with_the_command_to_run(
     database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with engine.begin() as conn:

@@ -52,7 +52,7 @@ def finished(process: ApiProcess) -> int:
 
 @contextlib.contextmanager
 def held(process: ApiProcess, user_id: str) -> Iterator[None]:
-    """The user's row, locked by somebody else until the end of the block."""
+    """The user's row, locked by another transaction until the end of the block."""
     engine = engines.engine(process.settings.database_url, patience_seconds=30)
     with engine.begin() as conn:
         conn.execute(text("SELECT FROM users WHERE id = :id FOR UPDATE"), {"id": user_id})
@@ -117,7 +117,7 @@ def refuses(process: ApiProcess) -> bool:
         return True
 
 
-def test_a_long_poll_does_not_hold_up_the_end(process: ApiProcess) -> None:
+def test_a_long_poll_does_not_delay_a_shutdown(process: ApiProcess) -> None:
     process.start()
     calls = Calls(process.url)
     calls.begin("GET", f"{EVENTS}?wait_seconds=60")
@@ -140,7 +140,7 @@ def test_a_port_that_is_taken_is_a_failure(process: ApiProcess) -> None:
     assert "Traceback" not in process.said()
 
 
-def test_every_line_it_says_is_json_and_requests_carry_their_id(process: ApiProcess) -> None:
+def test_every_line_of_the_log_is_json_and_requests_have_their_id(process: ApiProcess) -> None:
     process.start()
     httpx.get(f"{process.url}/nowhere", headers={"X-Request-ID": "from-outside"})
     process.running.terminate()

@@ -39,7 +39,7 @@ def pieces(act: Callable[[Cork], Coroutine[object, object, object]], wire: Wire 
     return asyncio.run(run())
 
 
-def test_two_writes_of_one_turn_leave_together() -> None:
+def test_two_writes_of_one_turn_are_sent_together() -> None:
     async def act(cork: Cork) -> None:
         cork.write(b"head, ")
         cork.write(b"body")
@@ -47,7 +47,7 @@ def test_two_writes_of_one_turn_leave_together() -> None:
     assert pieces(act) == [b"head, body"]
 
 
-def test_a_write_that_nothing_follows_leaves_at_the_end_of_the_turn() -> None:
+def test_a_single_write_is_sent_at_the_end_of_the_turn() -> None:
     async def act(cork: Cork) -> None:
         cork.write(b"head, ")
         await asyncio.sleep(0)
@@ -59,7 +59,7 @@ def test_a_write_that_nothing_follows_leaves_at_the_end_of_the_turn() -> None:
     assert pieces(act) == [b"head, ", b"first, ", b"second"]
 
 
-def test_what_was_joined_is_not_sent_again_at_the_end_of_the_turn() -> None:
+def test_joined_writes_are_not_sent_again_at_the_end_of_the_turn() -> None:
     async def act(cork: Cork) -> None:
         for piece in (b"1", b"2", b"3", b"", b"4", b"5"):
             cork.write(piece)
@@ -88,7 +88,7 @@ def test_nothing_is_sent_to_a_client_that_has_hung_up_meanwhile() -> None:
     assert pieces(act, wire) == [END]
 
 
-def test_head_and_body_of_an_answer_come_with_one_read(process: ApiProcess) -> None:
+def test_head_and_body_of_a_response_arrive_in_one_read(process: ApiProcess) -> None:
     process.start()
     with socket.create_connection(("127.0.0.1", process.settings.port), timeout=patience.limit(30)) as client:
         for _ in range(20):

@@ -9,8 +9,8 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from domain.cache import FRESH_MS, Cache, Entry
 from domain.events.feed import Event
+from domain.redis.cache import FRESH_MS, Cache, Entry
 from tests.worker.farms import Farm
 from tests.worker.relay.turns import settle
 from worker.relay import cache_updates

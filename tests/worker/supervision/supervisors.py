@@ -30,8 +30,8 @@ class Supervised:
     @property
     def ready(self) -> dict[str, Any]:
         with suppress(FileNotFoundError):
-            body: dict[str, Any] = json.loads(self.ready_file.read_text())
-            return body
+            parsed: dict[str, Any] = json.loads(self.ready_file.read_text())
+            return parsed
         return {}
 
     @property
@@ -46,8 +46,8 @@ class Supervised:
             return error.code, error.read().decode()
 
     def health(self) -> dict[str, Any]:
-        body: dict[str, Any] = json.loads(self.get("/health")[1])
-        return body
+        parsed: dict[str, Any] = json.loads(self.get("/health")[1])
+        return parsed
 
     def metric(self, name: str) -> float:
         lines = self.get("/metrics")[1].splitlines()

@@ -1,4 +1,4 @@
-"""A worker whose Redis hangs, or whose Postgres is away: it says so, waits, recovers and stops in time."""
+"""A worker whose Redis hangs or whose Postgres is unavailable reports it, waits, recovers and stops in time."""
 
 import os
 import signal

@@ -33,7 +33,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "expected"),
     [
         ({"DATABASE_URL": "postgresql://postgres:postgres@192.0.2.1/farm"}, "192.0.2.1 has a default password"),
         ({"BOTFARM_SECRET_KEYS": f"one:{PASSWORD}"}, "sealing key 1 is not the base64 of 32 bytes"),
@@ -43,13 +43,13 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     ],
     ids=str,
 )
-def test_what_is_not_safe_or_not_right_is_refused_with_one_clear_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], told: str
+def test_unsafe_or_invalid_settings_are_refused_with_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], expected: str
 ) -> None:
     line = refusal(monkeypatch, capsys, **variables)
 
     assert line.startswith("botfarm: ")
-    assert told in line
+    assert expected in line
 
 
 def test_a_key_file_that_is_open_to_others_is_refused(
@@ -88,7 +88,7 @@ def test_a_start_without_postgres_ends_after_ten_seconds_in_one_line(start_worke
     assert "cannot use postgresql+psycopg2://nobody:***@127.0.0.1:1/x" in said
 
 
-def test_an_address_that_is_taken_is_told_in_one_line(start_worker: StartWorker) -> None:
+def test_an_address_in_use_is_reported_in_one_line(start_worker: StartWorker) -> None:
     first = start_worker(BOTFARM_WORKER_HOST="127.0.0.1")
     until(lambda: first.ready, seconds=20)
 

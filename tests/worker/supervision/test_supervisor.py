@@ -1,6 +1,7 @@
 """A supervisor and its processes: what they do, and who outlives whom."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,17 @@ from tests.patience import until
 from tests.worker.farms import Farm
 from tests.worker.supervision.supervisors import ROOT, StartWorker, environment, gone
 
+COMMAND = re.compile(r'`python -c "(.*?actors\.(\w+)\.send\(\))"`')
+ACTORS = (
+    "from worker import actors; print(*(n for n, a in actors.broker.actors.items() if a.queue_name == actors.QUEUE))"
+)
+LEFT = """
+from worker.broker import broker, settings
+print(broker.client.hlen(settings.redis_prefix + "dramatiq:botfarm.msgs"))
+"""
 
-def test_a_worker_numbers_publishes_and_expires_and_says_so(farm: Farm, start_worker: StartWorker) -> None:
+
+def test_a_worker_numbers_publishes_and_expires_and_counts_it(farm: Farm, start_worker: StartWorker) -> None:
     worker = start_worker()
     until(worker.is_ok, seconds=20)
     (user_id,) = farm.grow()
@@ -87,7 +97,7 @@ def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(setti
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_to_stop_ends_with_its_processes(
+def test_a_worker_that_gets_a_stop_signal_ends_with_its_processes(
     number: signal.Signals, start_worker: StartWorker
 ) -> None:
     worker = start_worker(BOTFARM_WORKER_PROCESSES="2")
@@ -103,20 +113,30 @@ def test_a_worker_that_is_told_to_stop_ends_with_its_processes(
     assert time.monotonic() - began < 10
 
 
-def test_the_actors_do_the_duties_on_demand(start_worker: StartWorker, settings: Settings) -> None:
+def test_the_documented_commands_run_every_duty_on_demand(start_worker: StartWorker, settings: Settings) -> None:
     worker = start_worker()
     until(worker.is_ok, seconds=20)
-    send = "from worker import actors; [a.send() for a in (actors.relay_once, actors.sweep_expired, actors.sweep_line)]"
-    subprocess.run([sys.executable, "-c", send], cwd=ROOT, env=environment(settings), check=True)
+    documented = COMMAND.findall((ROOT / "docs" / "on-demand-runs.md").read_text())
+    assert {name for _, name in documented} == set(run(settings, ACTORS).split())
 
-    queue = (
-        "from worker.broker import broker, settings;"
-        "print(broker.client.hlen(settings.redis_prefix + 'dramatiq:botfarm.msgs'))"
-    )
+    for code, _ in documented:
+        run(settings, code)
 
-    def left() -> int:
-        asked = [sys.executable, "-c", queue]
-        return int(subprocess.run(asked, cwd=ROOT, env=environment(settings), check=True, capture_output=True).stdout)
-
-    until(lambda: left() == 0, seconds=20)
+    until(lambda: int(run(settings, LEFT)) == 0, seconds=20)
     assert worker.metric("botfarm_loop_failures_total") == 0
+
+
+def test_without_a_worker_a_documented_command_leaves_its_run_in_the_queue(settings: Settings) -> None:
+    """The control of the test above: an empty queue says that a worker has taken the runs."""
+    (code, _), *_ = COMMAND.findall((ROOT / "docs" / "on-demand-runs.md").read_text())
+
+    run(settings, code)
+
+    assert int(run(settings, LEFT)) == 1
+
+
+def run(settings: Settings, code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(settings), check=True, capture_output=True, text=True
+    ).stdout

@@ -1,8 +1,8 @@
-"""The read cache of locks in Redis: a convenience for readers that no lock decision ever looks at.
+"""The read cache of locks in Redis: it serves readers, and no lock decision reads it.
 
 An entry lives two seconds at most, counted from the moment the database was read, and never past the lock's own
 expiry. Entries carry `lock_version`; a script refuses to replace a newer one by an older one, so writers need no
-order among themselves. All failures of Redis are swallowed here: a cache that is away is a cache that misses.
+order among themselves. Failures of Redis are logged and never raised: an unavailable cache is a cache that misses.
 """
 
 import json
@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-import redis
 from pydantic import TypeAdapter
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from domain import log
+from domain.redis import clients
 
 LIFE_SECONDS = 2.0
 FRESH_MS = 1_000
@@ -26,9 +24,9 @@ TIMEOUT_SECONDS = 0.1
 BREAK_SECONDS = 1.0
 
 # An entry is `<lock_version>:<ms at which it was written>:<JSON>`: the time lets a reader count down without its clock.
-# Scripts are one call for many, because a command costs this side of the connection more than Redis. A key of another
-# type is counted and left: an error would leave the others unwritten. What is there already of the same version is left
-# as well while it is fresh: it was written by the API, and a worker now has the same news.
+# One script call serves many keys, because a command costs the client more than Redis. A key of another type is counted
+# and left: an error would leave the remaining keys unwritten. A fresh entry of the same version is left as well: it has
+# the same content.
 LACKS = """
 local now = redis.call('TIME')
 local at = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
@@ -45,7 +43,7 @@ local function lacks(key, version)
 end
 """.replace("FRESH_MS", str(FRESH_MS))
 
-# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. How many keys are of another type.
+# KEYS entries; ARGV, three for each: lock_version, life in ms, JSON. Returns how many keys are of another type.
 PUT = f"""{LACKS}
 for i, key in ipairs(KEYS) do
     local version, life, body = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
@@ -54,7 +52,8 @@ end
 return odd
 """
 
-# KEYS entries; ARGV the lock_version of each. How many keys are of another type, and the places of those to be put.
+# KEYS entries; ARGV the lock_version of each. Returns how many keys are of another type, and the 1-based indexes of
+# the entries to write.
 LACKING = f"""{LACKS}
 local found = {{}}
 for i, key in ipairs(KEYS) do
@@ -70,14 +69,14 @@ local now = redis.call('TIME')
 return {body, now[1] * 1000 + math.floor(now[2] / 1000) - at}
 """
 
-BODY = TypeAdapter(dict[str, Any])  # writes JSON in a quarter of the time that `json` takes
+BODY = TypeAdapter(dict[str, Any])  # serialises in a quarter of the time of `json`
 T = TypeVar("T")
 log_ = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A cached answer about one user's lock.
+    """The lock of one user as readers get it.
 
     `lock` has the fields of the public lock, `ttl_seconds` among them, as they were `age_seconds` ago; None is free.
     """
@@ -89,7 +88,7 @@ class Entry:
 
     @property
     def life_seconds(self) -> float:
-        """Seconds for which this entry is still valid; none when negative."""
+        """How long this entry may still be served; expired when not positive."""
         left = LIFE_SECONDS if self.lock is None else min(LIFE_SECONDS, float(self.lock["ttl_seconds"]))
         return left - self.age_seconds
 
@@ -98,13 +97,7 @@ class Cache:
     """A read cache over one Redis client; safe to use from several threads."""
 
     def __init__(self, url: str, *, prefix: str) -> None:
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            # redis-py retries with back-off by default: one hanging call would hold its thread for seconds.
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = clients.connect(url, timeout_seconds=TIMEOUT_SECONDS)
         self._prefix = prefix
         self._put = self._client.register_script(PUT)
         self._lacking = self._client.register_script(LACKING)
@@ -112,7 +105,7 @@ class Cache:
         self._broken_until = 0.0
 
     def get(self, user_id: UUID) -> Entry | None:
-        """The entry, aged by the time since it was written; None when there is none or Redis is away."""
+        """The entry, aged by the time since it was written; None when there is none or Redis is unavailable."""
         found = self._guarded(lambda: self._get(keys=[self._key(user_id)]))
         if not found:
             return None
@@ -125,19 +118,19 @@ class Cache:
         return entry if alive else None
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """Write what is still worth telling, in one round trip; newer entries that are there stay."""
+        """Write the entries that have not expired, in one round trip; newer stored entries stay."""
         alive = [entry for entry in entries if entry.life_seconds > 0]
         if alive:
             self._guarded(lambda: self._write(alive))
 
     def lacking(self, versions: Mapping[UUID, int]) -> Sequence[UUID]:
-        """The users whose locks `put` would write in these versions: who asks first composes no entry in vain.
+        """The users whose locks `put` would write in these versions, so that a caller composes no unneeded entry.
 
-        Nobody when Redis is away.
+        Empty when Redis is unavailable.
         """
         user_ids = list(versions)
-        places = self._guarded(lambda: self._ask(user_ids, list(versions.values()))) if user_ids else None
-        return [user_ids[place - 1] for place in places or ()]
+        indexes = self._guarded(lambda: self._find_lacking(user_ids, list(versions.values()))) if user_ids else None
+        return [user_ids[index - 1] for index in indexes or ()]
 
     def forget(self, user_id: UUID) -> None:
         self._guarded(lambda: self._client.delete(self._key(user_id)))
@@ -150,22 +143,22 @@ class Cache:
         for entry in entries:
             body = BODY.dump_json({"lock_version": entry.lock_version, "lock": _aged(entry)})
             arguments += [entry.lock_version, max(1, int(entry.life_seconds * 1_000)), body]
-        _note(self._put(keys=[self._key(entry.user_id) for entry in entries], args=arguments))
+        _warn_of_odd(self._put(keys=[self._key(entry.user_id) for entry in entries], args=arguments))
 
-    def _ask(self, user_ids: Sequence[UUID], versions: Sequence[int]) -> Sequence[int]:
-        odd, places = self._lacking(keys=[self._key(user_id) for user_id in user_ids], args=versions)
-        _note(odd)
-        found: Sequence[int] = places
+    def _find_lacking(self, user_ids: Sequence[UUID], versions: Sequence[int]) -> Sequence[int]:
+        odd, indexes = self._lacking(keys=[self._key(user_id) for user_id in user_ids], args=versions)
+        _warn_of_odd(odd)
+        found: Sequence[int] = indexes
         return found
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
-        """Call Redis unless it failed a moment ago: a breaker, so that its time-out is paid once a second."""
+        """Call Redis unless it failed within the last second: a circuit breaker, which limits what time-outs cost."""
         if time.monotonic() < self._broken_until:
             return None
         try:
             return call()
         except ResponseError as error:
-            log_.warning("cache_refused", error=str(error))  # an entry of the wrong shape, or no memory: Redis is there
+            log_.warning("cache_refused", error=str(error))  # a key of another type, or out of memory: Redis answers
             return None
         except RedisError as error:
             self._broken_until = time.monotonic() + BREAK_SECONDS
@@ -176,7 +169,7 @@ class Cache:
         return f"{self._prefix}lock:{user_id}"
 
 
-def _note(odd: int) -> None:
+def _warn_of_odd(odd: int) -> None:
     if odd:
         log_.warning("cache_refused", keys=odd)
 

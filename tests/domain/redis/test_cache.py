@@ -1,4 +1,4 @@
-"""The read cache tells nothing older than what it knew, nothing past its time, and never stands in the way."""
+"""The read cache serves no older version, no expired entry, and never delays or fails its caller."""
 
 import json
 import socket
@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 import redis
 
-from domain import cache as caches
-from domain.cache import Cache, Entry
+from domain.redis import cache as caches
+from domain.redis.cache import Cache, Entry
 
 LOCK = {"owner": "job", "token": 2, "ttl_seconds": 900.0}
 
@@ -32,7 +32,7 @@ def entry(user_id: UUID, version: int, **lock: Any) -> Entry:
     return Entry(user_id, version, LOCK | lock)
 
 
-def test_what_was_put_is_got(cache: Cache) -> None:
+def test_a_written_entry_is_read_back(cache: Cache) -> None:
     held, free, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
 
     cache.put([entry(held, 7), Entry(free, 3, None)])
@@ -46,7 +46,7 @@ def test_what_was_put_is_got(cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("order", [(7, 8), (8, 7)])
-def test_the_newer_version_wins_whichever_comes_last(cache: Cache, order: tuple[int, int]) -> None:
+def test_the_newer_version_wins_in_either_order(cache: Cache, order: tuple[int, int]) -> None:
     user_id = uuid.uuid4()
 
     for version in order:
@@ -119,7 +119,7 @@ def test_a_lock_that_has_ended_is_not_put(cache: Cache) -> None:
     assert cache.get(user_id) is None
 
 
-def test_an_entry_got_later_says_how_old_it_is(cache: Cache) -> None:
+def test_an_entry_has_its_age_when_it_is_read(cache: Cache) -> None:
     user_id = uuid.uuid4()
     cache.put([entry(user_id, 7)])
 
@@ -182,7 +182,7 @@ def test_an_entry_of_the_wrong_shape_is_a_miss(
 
 
 @pytest.mark.parametrize("poison", ["of another type", "without its time", "with a time that is none"])
-def test_a_poisoned_key_is_a_miss_and_its_neighbours_are_served(
+def test_a_redis_key_of_another_type_is_a_miss_and_the_other_keys_are_served(
     cache: Cache, client: redis.Redis, redis_prefix: str, poison: str
 ) -> None:
     poisoned, sound = uuid.uuid4(), uuid.uuid4()
@@ -204,7 +204,7 @@ def test_a_poisoned_key_is_a_miss_and_its_neighbours_are_served(
     assert cache.get(sound) is not None
 
 
-def test_a_version_that_is_no_number_is_a_miss_until_the_next_writing(
+def test_a_version_that_is_not_a_number_is_a_miss_until_the_next_write(
     cache: Cache, client: redis.Redis, redis_prefix: str
 ) -> None:
     user_id = uuid.uuid4()
@@ -219,7 +219,7 @@ def test_a_version_that_is_no_number_is_a_miss_until_the_next_writing(
     assert cache.get(user_id) is not None
 
 
-def test_a_silent_redis_is_a_miss_within_a_moment_and_then_at_once(silent_port: int) -> None:
+def test_a_silent_redis_is_a_miss_after_one_timeout_and_then_at_once(silent_port: int) -> None:
     cache = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
 
     first = _seconds_of_a_miss(cache)
@@ -238,7 +238,7 @@ def test_a_refusing_redis_is_a_miss_at_once() -> None:
     assert _seconds_of_a_miss(cache) < 0.02
 
 
-def test_writing_to_a_silent_redis_is_swallowed_and_breaks_reading_too(silent_port: int) -> None:
+def test_a_write_to_a_silent_redis_raises_nothing_and_opens_the_breaker_for_reads(silent_port: int) -> None:
     cache = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
 
     cache.put([entry(uuid.uuid4(), 7)])
@@ -247,7 +247,7 @@ def test_writing_to_a_silent_redis_is_swallowed_and_breaks_reading_too(silent_po
     assert _seconds_of_a_miss(cache) < 0.02
 
 
-def test_a_silent_redis_lacks_nothing_and_breaks_reading_too(silent_port: int) -> None:
+def test_a_silent_redis_lacks_nothing_and_opens_the_breaker_for_reads(silent_port: int) -> None:
     cache = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
 
     assert cache.lacking({uuid.uuid4(): 7}) == []
@@ -255,7 +255,7 @@ def test_a_silent_redis_lacks_nothing_and_breaks_reading_too(silent_port: int) -
     assert _seconds_of_a_miss(cache) < 0.02
 
 
-def test_the_breaker_asks_again_after_a_while(cache: Cache, silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_breaker_closes_after_its_time(cache: Cache, silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "BREAK_SECONDS", 0.01)
     broken = Cache(f"redis://127.0.0.1:{silent_port}/0", prefix="x:")
     broken.get(uuid.uuid4())
@@ -271,9 +271,11 @@ def _seconds_of_a_miss(cache: Cache) -> float:
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize(("version", "written_ms_ago", "told"), [(7, 100, "old"), (7, 1_500, "new"), (6, 100, "new")])
-def test_news_that_are_there_already_are_written_again_only_when_they_have_grown_old(
-    cache: Cache, client: redis.Redis, redis_prefix: str, version: int, written_ms_ago: int, told: str
+@pytest.mark.parametrize(
+    ("version", "written_ms_ago", "expected"), [(7, 100, "old"), (7, 1_500, "new"), (6, 100, "new")]
+)
+def test_an_entry_of_the_same_version_is_written_again_only_when_it_is_old(
+    cache: Cache, client: redis.Redis, redis_prefix: str, version: int, written_ms_ago: int, expected: str
 ) -> None:
     user_id = uuid.uuid4()
     cache.put([entry(user_id, 7)])
@@ -287,5 +289,5 @@ def test_news_that_are_there_already_are_written_again_only_when_they_have_grown
     found = cache.get(user_id)
     assert found is not None
     assert found.lock is not None
-    assert found.lock["owner"] == told
-    assert lacking == ([user_id] if told == "new" else [])
+    assert found.lock["owner"] == expected
+    assert lacking == ([user_id] if expected == "new" else [])
