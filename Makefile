@@ -8,7 +8,7 @@ squawk_exceptions := --exclude require-statement-timeout --exclude prefer-bigint
 everything := --extra standalone --extra demo --extra bench --extra test --extra lint
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo bench hardships test long lint sbom contracts lock clean
+.PHONY: help up demo bench hardships test check long lint sbom contracts lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name text; do \
@@ -22,11 +22,11 @@ demo: ## watch a farm at work in the terminal
 	@sh .ci/install standalone
 	@exec $(python) -m demo $(ARGS)
 
-bench: ## measure Botfarm beside what one would pick instead (ARGS="--quick" tries it out); needs wrk and etcd
+bench: ## measure Botfarm beside the alternatives (ARGS="--quick" tries it out); needs wrk and etcd
 	@sh .ci/install bench
 	@exec $(python) -m benchmarks $(ARGS)
 
-hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events while Redis is away; needs wrk
+hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events while Redis is down; needs wrk
 	@sh .ci/install bench
 	$(python) -m benchmarks.hardships.streams
 	$(python) -m benchmarks.hardships.held_snapshot
@@ -35,6 +35,9 @@ hardships: ## measure 1,000 event streams, a snapshot held open, 100,000 events 
 test: ## run all tests on three processes, as they wait more than they work (ARGS="-k lease" picks some)
 	@sh .ci/install dev
 	@exec $(python) -m pytest -o testpaths=tests -n 3 --dist worksteal $(ARGS)
+
+check: ## all that CI does: lint, types, import contracts, all tests on both kinds of servers, a short chaos run
+	@exec .ci/run
 
 long: ## 5 minutes of chaos instead of 8 s, 2,000 histories of the line instead of 200, 10 minutes of fuzzing instead of 1
 	@sh .ci/install dev
@@ -65,7 +68,7 @@ sbom: ## write the bill of materials of the server as CycloneDX JSON to sbom.cdx
 	@sh .ci/install dev
 	$(python) .ci/sbom.py > sbom.cdx.json
 
-lock: ## pin the requirements anew with hashes (ARGS="--upgrade" takes newer versions)
+lock: ## pin the requirements again with hashes (ARGS="--upgrade" takes newer versions)
 	@sh .ci/install dev
 	$(lock) $(ARGS) -o requirements/app.txt pyproject.toml
 	$(lock) $(ARGS) -o requirements/standalone.txt -c requirements/app.txt --extra standalone --extra demo pyproject.toml
