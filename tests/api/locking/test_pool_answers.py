@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import patience
 from tests.api.farms import NOBODY, USERS, Farm
 from tests.api.locking.pools import Pool, ids, leases, new_pool, refused
 
@@ -87,7 +88,7 @@ def test_more_than_there_are_is_not_found_whatever_the_locks(pool: Pool, wait_se
     problem = refused(answer, 404, "no-matching-user")
     assert (problem["count"], problem["matching"]) == (3, 2)
     assert "Retry-After" not in answer.headers
-    assert answer.elapsed < timedelta(seconds=5)
+    assert answer.elapsed < timedelta(seconds=patience.limit(5))
 
 
 def test_as_many_as_there_are_is_a_matter_of_time(farm: Farm, pool: Pool) -> None:

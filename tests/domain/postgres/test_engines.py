@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.postgres import engines
 from standalone.servers.postgres import Postgres
+from tests import patience
 from tests.freezing import frozen
 
 PATIENCE_SECONDS = 0.4
@@ -57,7 +58,7 @@ def test_a_call_on_an_open_connection_to_a_silent_server_fails_within_its_patien
     assert isinstance(error, OperationalError)
     assert engines.unavailable(error)
     assert "did not answer in time" in str(error)
-    assert PATIENCE_SECONDS <= seconds < PATIENCE_SECONDS + 0.3
+    assert PATIENCE_SECONDS <= seconds < PATIENCE_SECONDS + patience.limit(0.3)
 
 
 def test_a_call_from_the_pool_to_a_silent_server_fails_after_one_ping_and_one_connect(
@@ -69,7 +70,7 @@ def test_a_call_from_the_pool_to_a_silent_server_fails_after_one_ping_and_one_co
         error, seconds = failure(lambda: ask(impatient))
 
     assert engines.unavailable(error)
-    assert seconds < 2 * PATIENCE_SECONDS + 0.3
+    assert seconds < 2 * PATIENCE_SECONDS + patience.limit(0.3)
 
 
 def test_connecting_to_a_silent_server_fails_within_its_patience(server: Postgres, impatient: Engine) -> None:
@@ -77,7 +78,7 @@ def test_connecting_to_a_silent_server_fails_within_its_patience(server: Postgre
         error, seconds = failure(lambda: ask(impatient))
 
     assert engines.unavailable(error)
-    assert seconds < PATIENCE_SECONDS + 0.3
+    assert seconds < PATIENCE_SECONDS + patience.limit(0.3)
 
 
 def test_once_the_server_answers_again_the_same_engine_works(server: Postgres, impatient: Engine) -> None:
@@ -116,7 +117,7 @@ def test_a_statement_that_outlasts_its_patience_fails_and_its_connection_is_not_
     error, seconds = failure(lambda: _run(impatient, "SELECT pg_sleep(5)"))
 
     assert engines.unavailable(error)
-    assert seconds < PATIENCE_SECONDS + 0.3
+    assert seconds < PATIENCE_SECONDS + patience.limit(0.3)
     assert ask(impatient) == 42
 
 
@@ -135,7 +136,7 @@ def test_a_pool_that_is_used_up_fails_within_its_patience(impatient: Engine) -> 
 
     assert isinstance(error, PoolTimeoutError)
     assert engines.unavailable(error)
-    assert seconds < PATIENCE_SECONDS + 0.3
+    assert seconds < PATIENCE_SECONDS + patience.limit(0.3)
 
 
 def test_more_than_1024_open_files_do_not_disturb_a_connection(impatient: Engine) -> None:
@@ -229,7 +230,7 @@ def test_a_call_is_repeated_only_for_so_long_and_the_last_failure_is_told() -> N
 
     assert isinstance(error, OperationalError)
     assert 3 <= len(calls) <= 6
-    assert seconds < 0.3
+    assert seconds < patience.limit(0.3)
 
 
 def test_a_wrong_question_is_not_repeated(shared_engine: Engine) -> None:

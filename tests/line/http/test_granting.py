@@ -92,7 +92,7 @@ def test_a_lock_that_lapses_is_handed_on_without_anybody_doing_anything(farm: Fa
     (granted,) = pool.stand().answer(seconds=3).json()["users"]
 
     late = datetime.fromisoformat(granted["locktime"]) - datetime.fromisoformat(held["lock"]["expires_at"])
-    assert timedelta(0) <= late < timedelta(seconds=SOON)
+    assert timedelta(0) <= late < timedelta(seconds=patience.limit(SOON))
     assert farm.changes(held["id"]) == ["user.created", "lock.acquired", "lock.expired", "lock.acquired"]
 
 
@@ -163,7 +163,7 @@ def test_who_may_be_served_at_once_does_not_wait(farm: Farm) -> None:
     single = farm.acquire(pool.user_ids[1], wait_seconds=60)
 
     assert [answer.status_code for answer in (several, single)] == [200, 200]
-    assert max(several.elapsed, single.elapsed) < timedelta(seconds=SOON)
+    assert max(several.elapsed, single.elapsed) < timedelta(seconds=patience.limit(SOON))
 
 
 def test_a_quarantined_user_is_not_waited_for(one: Pool) -> None:
@@ -173,7 +173,7 @@ def test_a_quarantined_user_is_not_waited_for(one: Pool) -> None:
     answer = one.farm.acquire(one.user_ids[0], wait_seconds=60)
 
     refused(answer, 409, "user-quarantined")
-    assert answer.elapsed < timedelta(seconds=SOON)
+    assert answer.elapsed < timedelta(seconds=patience.limit(SOON))
 
 
 def test_the_answer_after_waiting_is_that_of_a_call_that_did_not_wait(farm: Farm) -> None:

@@ -13,6 +13,7 @@ import pytest
 from standalone.errors import StandaloneError
 from standalone.processes import processes
 from standalone.processes.processes import Process
+from tests.patience import eventually
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 DEAF = [
@@ -36,7 +37,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 def printed(process: Process) -> str:
     """The first line it wrote."""
-    assert processes.passes(lambda: bool(process.last_lines()), seconds=10)
+    assert eventually(lambda: bool(process.last_lines()), seconds=10)
     return process.last_lines()[0]
 
 
@@ -65,11 +66,11 @@ def test_a_process_that_was_killed_by_others_leaves_no_children_once_it_is_mourn
     process.launch(WITH_CHILD)
     child = psutil.Process(int(printed(process)))
     os.kill(process.pid, signal.SIGKILL)
-    assert processes.passes(lambda: not process.alive, seconds=10)
+    assert eventually(lambda: not process.alive, seconds=10)
 
     process.kill()
 
-    assert processes.passes(lambda: processes.gone(child), seconds=10)
+    assert eventually(lambda: processes.gone(child), seconds=10)
 
 
 def test_its_number_is_asked_for_in_vain_when_it_does_not_run(process: Process) -> None:
@@ -82,7 +83,7 @@ def test_its_number_is_asked_for_in_vain_when_it_does_not_run(process: Process) 
 def test_only_the_last_run_is_shown_and_only_to_the_owner(process: Process) -> None:
     for word in ("first", "second"):
         process.launch([sys.executable, "-c", f"print('{word}')"])
-        assert processes.passes(lambda: not process.alive, seconds=10)
+        assert eventually(lambda: not process.alive, seconds=10)
 
     assert process.last_lines() == ["second"]
     assert process.log.read_text() == "first\nsecond\n"
@@ -93,7 +94,7 @@ def test_a_long_log_is_set_aside(process: Process, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(processes, "ROTATED_BYTES", 3)
     for word in ("first", "second"):
         process.launch([sys.executable, "-c", f"print('{word}')"])
-        assert processes.passes(lambda: not process.alive, seconds=10)
+        assert eventually(lambda: not process.alive, seconds=10)
 
     assert process.log.read_text() == "second\n"
     assert process.log.with_suffix(".1.log").read_text() == "first\n"
@@ -120,7 +121,7 @@ def parent_of_a_sleeper(*, before: str = "") -> Iterator[tuple["subprocess.Popen
         try:
             assert parent.stdout is not None
             sleeper = psutil.Process(int(parent.stdout.readline()))
-            assert processes.passes(lambda: sleeper.name() == "sleep", seconds=10)
+            assert eventually(lambda: sleeper.name() == "sleep", seconds=10)
             yield parent, sleeper
         finally:
             parent.kill()
@@ -130,7 +131,7 @@ def test_no_process_outlives_its_parent_however_that_ends() -> None:
     with parent_of_a_sleeper() as (parent, sleeper):
         parent.kill()
 
-        assert processes.passes(lambda: processes.gone(sleeper), seconds=10)
+        assert eventually(lambda: processes.gone(sleeper), seconds=10)
 
 
 WITHOUT_PRCTL = """
@@ -150,7 +151,7 @@ def test_a_watcher_holds_the_leash_where_the_system_does_not() -> None:
 
         parent.kill()
 
-        assert processes.passes(lambda: processes.gone(sleeper), seconds=10)
+        assert eventually(lambda: processes.gone(sleeper), seconds=10)
 
 
 def test_the_watcher_goes_when_the_process_goes() -> None:
@@ -160,7 +161,7 @@ def test_the_watcher_goes_when_the_process_goes() -> None:
         sleeper.kill()
 
         assert len(watching) == 1
-        assert processes.passes(lambda: processes.gone(watching[0]), seconds=10)
+        assert eventually(lambda: processes.gone(watching[0]), seconds=10)
 
 
 def watches(other: psutil.Process, sleeper: psutil.Process) -> bool:
@@ -171,7 +172,7 @@ def watches(other: psutil.Process, sleeper: psutil.Process) -> bool:
 
 def test_a_program_that_cannot_run_says_so_in_its_log(process: Process) -> None:
     process.launch(["/no/such/program"])
-    assert processes.passes(lambda: not process.alive, seconds=10)
+    assert eventually(lambda: not process.alive, seconds=10)
 
     assert process.last_lines() == ["cannot run /no/such/program: No such file or directory"]
     assert process.ending == "exit code 126"

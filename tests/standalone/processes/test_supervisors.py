@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from standalone.errors import StandaloneError
-from standalone.processes import processes
 from standalone.processes.parts import Part
 from standalone.processes.supervisors import Patience, Supervisor
+from tests.patience import eventually
 
 SLEEP = "import time; time.sleep(60)"
 DIE = "import sys; print('what went wrong'); sys.exit(3)"
@@ -48,7 +48,7 @@ def tended(supervisor: Supervisor, *, until: Callable[[], bool]) -> bool:
         supervisor.tend()
         return until()
 
-    return processes.passes(tend_and_look, seconds=10)
+    return eventually(tend_and_look, seconds=10)
 
 
 def test_a_part_that_dies_once_is_started_again(stand_in: Callable[..., StandIn]) -> None:

@@ -17,6 +17,7 @@ from standalone import accounts
 from standalone.errors import StandaloneError
 from standalone.processes import leftovers, processes
 from standalone.servers.postgres import Postgres
+from tests.patience import eventually
 
 
 @contextlib.contextmanager
@@ -237,4 +238,4 @@ def test_a_server_ends_when_whoever_started_it_is_killed(data_dir: Path) -> None
 
         starter.kill()
 
-    assert processes.passes(lambda: processes.gone(server), seconds=10)
+    assert eventually(lambda: processes.gone(server), seconds=10)

@@ -80,7 +80,7 @@ def test_no_process_outlives_a_supervisor_that_was_killed(start_worker: StartWor
 
     worker.popen.kill()
 
-    assert until(lambda: gone(pids), seconds=5) < 2
+    assert until(lambda: gone(pids), seconds=5) < patience.limit(2)
 
 
 def test_a_process_ends_when_its_lifeline_is_cut_although_its_parent_lives(settings: Settings) -> None:
@@ -110,7 +110,7 @@ def test_a_worker_that_gets_a_stop_signal_ends_with_its_processes(
 
     assert code == 0
     assert gone(pids)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < patience.limit(10)
 
 
 def test_the_documented_commands_run_every_duty_on_demand(start_worker: StartWorker, settings: Settings) -> None:

@@ -125,7 +125,7 @@ def test_one_second_is_one_second_whatever_a_receiver_does(behave: receivers.Beh
     reply = posted(receiver.url, allowed=LOOPBACK)
 
     assert reply.error == "timeout"
-    assert 0.9 < time.monotonic() - began < 1.5
+    assert 0.9 < time.monotonic() - began < patience.limit(1.5)
 
 
 def test_a_receiver_that_does_not_take_the_request_has_no_more_time() -> None:
@@ -138,7 +138,7 @@ def test_a_receiver_that_does_not_take_the_request_has_no_more_time() -> None:
             reply = client.post(url, headers={}, content=b"x" * 50_000_000)
 
         assert reply.error == "timeout"
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < patience.limit(1.5)
 
 
 def test_a_name_service_that_hangs_has_no_more_time_either() -> None:
@@ -153,7 +153,7 @@ def test_a_name_service_that_hangs_has_no_more_time_either() -> None:
     release.set()
 
     assert reply.error == "timeout"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < patience.limit(1.5)
 
 
 def test_a_name_that_nobody_knows_is_unreachable() -> None:
