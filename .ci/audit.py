@@ -72,7 +72,7 @@ def _report(command: list[str]) -> Mapping[str, Any]:
 
 
 def faults(report: Sequence[Any], *, passed_over: Mapping[str, str]) -> list[str]:
-    """What must not be so: vulnerable versions, versions that are not known there, and exceptions in vain.
+    """What must not be so: vulnerable versions, versions that are not known there, and exceptions that are not needed.
 
     Raises Unaudited when not one is known: then it was no database that answered, but something in between.
     """
@@ -89,7 +89,7 @@ def faults(report: Sequence[Any], *, passed_over: Mapping[str, str]) -> list[str
             if not ids & passed_over.keys():
                 fixed = ", ".join(vulnerability["fix_versions"]) or "nowhere yet"
                 found.append(f"{name} {version}: {vulnerability['id']}, fixed in {fixed}")
-    return found + skipped + [f"{name}: passed over in vain" for name in sorted(passed_over.keys() - used)]
+    return found + skipped + [f"{name}: an exception that is not needed" for name in sorted(passed_over.keys() - used)]
 
 
 def main(options: list[str]) -> int:

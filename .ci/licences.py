@@ -43,7 +43,7 @@ def licence(distribution: Distribution) -> str:
 def faults(
     installed: Iterable[Distribution], *, allowed: Iterable[str], exceptions: Mapping[str, str]
 ) -> dict[str, str]:
-    """The distributions whose licence is neither allowed nor, to the letter, an exception, and exceptions in vain."""
+    """Distributions whose licence is neither allowed nor an exact exception, and exceptions that are not needed."""
     kept = set(allowed)
     licences = {canonicalize_name(found.metadata["Name"]): licence(found) for found in installed}
     guilty = {

@@ -157,7 +157,7 @@ class Client:
         return self._chance.choice(TTLS_SECONDS)
 
     def _count(self, held: Held, entry: Entry) -> None:
-        """The TTL counts anew. A few leases are kept until they are surely over."""
+        """The TTL counts again. A few leases are kept until they are surely over."""
         held.valid_until, held.lapsed_from = entry.sent + entry.ttl_seconds, entry.answered + entry.ttl_seconds
         late = self._chance.random() < LATE_SHARE
         held.due = held.lapsed_from if late else entry.answered + self._chance.uniform(*HOLD_SECONDS)

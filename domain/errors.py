@@ -17,7 +17,10 @@ class Place:
 
 
 class Refusal(Exception):  # noqa: N818  -- a refusal is a normal answer, not an error
-    """Something that was asked for and, by the rules, is not given; `place` is kept for whoever waited in vain."""
+    """Something that was asked for and, by the rules, is not given.
+
+    `place` is the place kept for a call that waited.
+    """
 
     place: Place | None = None
 

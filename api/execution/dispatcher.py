@@ -124,7 +124,7 @@ class Dispatcher:
         while not self._closing.is_set():
             try:
                 pause = self._round()
-            except Exception as error:  # noqa: BLE001  -- no failure ends the passes: calls would wait in vain
+            except Exception as error:  # noqa: BLE001  -- no failure ends the passes: calls would wait for nothing
                 _note_failure("dispatch_failed", error)
                 pause = FAILED_PAUSE_SECONDS
             self._woken.wait(pause)

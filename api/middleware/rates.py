@@ -39,8 +39,9 @@ class Rate:
     Without keys, or without one presented, what counts is the address. A key that was in force when it was last judged
     here has a rate of its own, and nothing else counts. Any other counts by its address first, whatever it is, and then
     by itself: so a client that invents keys has one rate for all of them, and no key is looked up for a call beyond it.
-    What a key has counted by its address is given back once it is let in: good keys that come anew, after a restart all
-    of them, leave the address they share as it was. Only as many may be on their way in at once as one caller may call.
+    What a key has counted by its address is given back once it is let in: good keys that come again, after a restart
+    all of them, leave the address they share as it was. Only as many may be on their way in at once as one caller may
+    call.
     """
 
     def __init__(self, rate: RateLimitItem, *, by_key: bool) -> None:

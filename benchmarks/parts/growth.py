@@ -1,7 +1,7 @@
 """Growing: whether many users, or a long life, make lock changes slower.
 
 Users: single lock changes through HTTP over 1,000 users and over 1,000,000, side by side, at least 5 rounds. Those of
-the million are picked anew in each round, from all over the table.
+the million are picked again in each round, from all over the table.
 
 Life: 1,000,000 lock cycles (an acquire and a release) on 100,000 users at random, straight in the database by
 `domain.locks`, the first 100,000 cycles against the last. Two threads take 50 users at a time; each numbers what it

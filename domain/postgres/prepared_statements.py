@@ -5,10 +5,10 @@ statement prepared by the protocol. So an engine that asks for it (`db.engine(pr
 SQL's own PREPARE and EXECUTE from its second execution on. Callers notice nothing.
 
 Cached plans grow old: a table that was empty when they were made may hold thousands of rows now. So they are discarded
-every few seconds, and made anew by the next execution.
+every few seconds, and made again by the next execution.
 
 Postgres itself chooses between the plan it has and a new one for these parameters, by what the first five cost by its
-guess. After five small batches it plans each one anew, for as long as the connection lives: three times the work for a
+guess. After five small batches it plans each one again, for as long as the connection lives: three times the work for a
 lock change. An engine whose statements have one good plan forbids that (`generic`).
 
 Behind a pooler in transaction mode a connection may find itself on a server process that has not prepared it. The

@@ -90,7 +90,7 @@ def _serve(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) 
 def _known(conn: Connection, asks: Sequence[Ask], opened: Mapping[Key, Opened]) -> dict[Key, Granted | Refusal]:
     """The outcomes of requests that are no first tries: granted before, or in line with a call that waits.
 
-    One that is in line but that nobody waits for just now is tried anew.
+    One that is in line but that nobody waits for just now is tried again.
     """
     old = {ask.key: opened[ask.key] for ask in asks if not opened[ask.key].is_new}
     granted = records.repeated(conn, [row.id for row in old.values() if row.granted])

@@ -1,4 +1,4 @@
-"""Re-sealing: what an older key has sealed is sealed anew by the first one of the ring, so that the older can go.
+"""Re-sealing: what an older key has sealed is sealed again by the first one of the ring, so that the older can go.
 
 Nobody is to notice. Opening and sealing happen before any row is locked; one short statement then exchanges what it
 finds unlocked and unchanged, some rows at a time. What somebody holds just then is left to the next pass. Neither
@@ -25,12 +25,12 @@ SEALED: Sequence[Column[str]] = (
 # `seen` judges the locked row: what was changed since it was read is left alone.
 EXCHANGE = """
 WITH seen AS MATERIALIZED (
-    SELECT t.id, r.anew FROM {table} t
-    JOIN unnest(CAST(:ids AS uuid[]), CAST(:sealed AS text[]), CAST(:anew AS text[])) AS r (id, sealed, anew)
+    SELECT t.id, r.resealed FROM {table} t
+    JOIN unnest(CAST(:ids AS uuid[]), CAST(:sealed AS text[]), CAST(:resealed AS text[])) AS r (id, sealed, resealed)
         ON r.id = t.id AND r.sealed = t.{column}
     ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
 )
-UPDATE {table} t SET {column} = s.anew FROM seen s WHERE t.id = s.id RETURNING t.id
+UPDATE {table} t SET {column} = s.resealed FROM seen s WHERE t.id = s.id RETURNING t.id
 """
 
 
@@ -62,7 +62,7 @@ def look(conn: Connection, *, column: Column[str], after: UUID | None, limit: in
 
 
 def reseal(conn: Connection, *, column: Column[str], ids: Sequence[UUID], ring: KeyRing) -> Resealed:
-    """Seal these anew where another key than the first has sealed them; a few, and to be committed at once."""
+    """Seal these again where another key than the first has sealed them; a few, and to be committed at once."""
     row_id = column.table.c.id
     rows = conn.execute(select(row_id, column).where(row_id.in_(ids), column.is_not(None))).all()
     changes, unreadable = [], []
@@ -76,6 +76,6 @@ def reseal(conn: Connection, *, column: Column[str], ids: Sequence[UUID], ring: 
     # Not even the disk is waited for with rows locked: what a crash undoes, the next pass does again.
     conn.execute(text("SET LOCAL synchronous_commit = off"))
     exchange = text(EXCHANGE.format(table=column.table.name, column=column.name))
-    names = ("ids", "sealed", "anew")
+    names = ("ids", "sealed", "resealed")
     values = {name: list(of) for name, of in zip(names, zip(*changes, strict=True), strict=True)}
     return Resealed(conn.execute(exchange, values).scalars().all(), unreadable)

@@ -95,7 +95,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Webhooks to be claimed, what was looked at in vain, and whether any that answers well lacks room."""
+    """Webhooks to be claimed, what had no matching event, and whether any that answers well lacks room."""
 
     wanted: Sequence[UUID]
     vain: Sequence[Stretch]

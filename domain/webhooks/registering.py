@@ -20,7 +20,7 @@ from domain.webhooks.views import Webhook, webhook_of, webhook_rows
 
 ONE_MAKER = text("SELECT pg_advisory_xact_lock(hashtext('botfarm.webhooks'))")
 SECRET_BYTES = 32  # Standard Webhooks wants 24 to 64
-# What begins anew with a webhook that was switched on, or was given another URL.
+# What starts over with a webhook that was switched on, or was given another URL.
 AFRESH: Mapping[str, Any] = {"attempt": 0, "next_attempt_at": text("clock_timestamp()")}
 
 

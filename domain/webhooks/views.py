@@ -14,7 +14,7 @@ from domain.tables import epochs, webhook_deliveries, webhooks
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """`cursor` is the last event dealt with; `attempt` counts how often the next one was tried in vain.
+    """`cursor` is the last event dealt with; `attempt` counts how often the next one failed.
 
     `next_attempt_at` is None unless a further try is waited for.
     """

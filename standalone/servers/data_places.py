@@ -37,7 +37,7 @@ def settle(data_dir: Path) -> Place:
     if home.exists():
         return _existing(home)
     if note.exists():
-        raise StandaloneError(f"the Postgres data {home} is gone: bring it back, or delete {data_dir} to begin anew")
+        raise StandaloneError(f"the Postgres data {home} is gone: bring it back, or delete {data_dir} to start over")
     if not accounts.needed():
         home.mkdir(mode=0o700)
         return Place(home=home, account=None)

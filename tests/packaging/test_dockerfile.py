@@ -80,9 +80,7 @@ def _compiled_anew(folder: Path) -> list[Path]:
     return [path for path in modules if not path.exists() or path.read_bytes()[4] != 1]
 
 
-@pytest.mark.skipif(
-    sys.prefix != "/venv", reason="this is not the image: elsewhere what is compiled may be written anew"
-)
+@pytest.mark.skipif(sys.prefix != "/venv", reason="this is not the image: elsewhere what is compiled may be rewritten")
 def test_no_process_of_the_image_compiles_anything() -> None:
     assert [path for root in (ROOT, Path(sys.prefix)) for path in _compiled_anew(root)] == []
 

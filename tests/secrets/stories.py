@@ -84,7 +84,7 @@ class Story:
         self.call("POST", f"{USERS}/release_lock", {"owner": owner})
 
     def wait(self, user: str) -> None:
-        """One call that waits in vain, is looked at and cancelled; one lock that lapses and is swept."""
+        """One call that waits, is shown and cancelled; one lock that lapses and is swept."""
         held, waiting = str(uuid.uuid4()), str(uuid.uuid4())
         self.leases |= {held, waiting}
         self.call("POST", f"{USERS}/{user}/acquire_lock", {"lease_id": held, "ttl_seconds": 2})

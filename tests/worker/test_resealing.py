@@ -127,7 +127,7 @@ def test_a_pass_that_failed_starts_over_and_counts_nothing_twice(
     grow(engine, 10)
     passes = Resealing(engine, BOTH)
     with monkeypatch.context() as patch:
-        patch.setattr("domain.sealing.rotation.EXCHANGE", "SELECT 1/0, :ids, :sealed, :anew")
+        patch.setattr("domain.sealing.rotation.EXCHANGE", "SELECT 1/0, :ids, :sealed, :resealed")
         with pytest.raises(Exception, match="division by zero"):
             passes.work()
 

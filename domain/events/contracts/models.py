@@ -123,7 +123,7 @@ class LockAcquired(AboutUser):
 
 
 class LockRenewed(AboutUser):
-    """The end of a lock was set anew."""
+    """The end of a lock was set to a new time."""
 
     type: Literal["botfarm.lock.renewed.v1"]
     data: LockData

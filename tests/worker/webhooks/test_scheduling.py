@@ -1,4 +1,4 @@
-"""The scheduling loop looks at each event once, and remembers what it has looked at in vain."""
+"""The scheduling loop looks at each event once, and remembers where it found nothing."""
 
 import threading
 import time
