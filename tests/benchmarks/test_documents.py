@@ -14,7 +14,7 @@ def test_the_document_tells_what_was_measured() -> None:
     assert [found["name"] for found in documents.PLACE.finditer(text)][:2] == ["bars", "rates"]
 
 
-def test_another_figure_or_bar_would_be_told() -> None:
+def test_a_changed_figure_or_target_is_found() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for part in ("figures", "bars"):
         run = json.loads(FIGURES.read_text(encoding="utf-8"))

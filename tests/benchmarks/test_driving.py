@@ -76,7 +76,7 @@ def test_one_refusal_among_all_answers_makes_the_stretch_worthless(requests: Pat
         wrk.replay(url, file=requests, clients=2, seconds=1, headers={})
 
 
-def test_the_open_loop_sends_at_the_rate_it_was_told(requests: Path) -> None:
+def test_the_open_loop_sends_at_its_given_rate(requests: Path) -> None:
     with answering(lambda _: 200) as (url, asked):
         found = open_loop.drive(url, file=requests, rate=100, seconds=1, headers={"Authorization": "k"}, connections=4)
 
@@ -122,7 +122,7 @@ def test_calls_cut_off_at_the_end_may_have_been_served() -> None:
     assert (found.rate, left) == (100, 3)
 
 
-def test_a_program_that_is_missing_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_reported_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "etcd" else f"/usr/bin/{name}")
 
     with pytest.raises(ProgramMissing, match=r"apt install etcd-server, or leave it out with --without etcd"):
@@ -151,7 +151,7 @@ def test_a_part_that_fails_makes_the_run_fail_but_keeps_what_was_found(setup: Se
     assert run.versions["Postgres"]
 
 
-def test_a_redis_that_does_not_answer_is_told_of_and_fails_nothing(setup: Setup) -> None:
+def test_a_redis_that_does_not_answer_is_reported_and_fails_nothing(setup: Setup) -> None:
     gone = dataclasses.replace(setup, redis_url=f"redis://127.0.0.1:{ports.free()}/0")
 
     body = [command.measured([], each, command.Progress([])).versions["Redis protocol"] for each in (setup, gone)]

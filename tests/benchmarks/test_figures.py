@@ -40,7 +40,7 @@ def test_samples_of_different_peers_and_settings_are_never_thrown_together() -> 
     assert table.find(part="changes", measure="lock changes", setting="8 clients", peer="botfarm") is None
 
 
-def test_figures_are_told_measure_by_measure_with_the_peers_of_a_setting_together() -> None:
+def test_figures_are_listed_by_measure_with_the_peers_of_a_setting_together() -> None:
     body = ((measure, setting, peer) for peer in "ab" for setting in ("1", "2") for measure in ("heap", "indexes"))
 
     table = Table(Sample("growth", measure, setting, peer, "B", 1) for measure, setting, peer in body)

@@ -36,7 +36,7 @@ def test_bytes_are_shown_as_people_read_them() -> None:
     assert re.search(r"memory of the api, MiB +│ 1,000 connections +│ +96\.0 \(0%\)", shown(a_run()))
 
 
-def test_the_bars_are_told_with_what_was_found_and_by_how_much() -> None:
+def test_the_targets_are_listed_with_what_was_found_and_the_margin() -> None:
     lines = {line.split("│")[1].strip(): line for line in shown(a_run()).splitlines() if line.count("│") == 6}
 
     assert re.search(r"4\.76 .* ≥ 4 .* reached", lines["botfarm / plain, 32 clients"])

@@ -43,7 +43,7 @@ def test_a_storm_with_any_wrong_answer_is_no_measurement(output: str, reason: st
         parse(output)
 
 
-def test_a_storm_is_told_in_rates() -> None:
+def test_a_random_load_is_reported_as_rates() -> None:
     found = parse("Running 2s test\n" + TOLD + "STORM count released\t38\n")
 
     assert (found.changes, found.rate("granted"), found.p99_ms) == (39.0, 20.0, 3.5)

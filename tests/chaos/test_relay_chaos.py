@@ -41,7 +41,7 @@ def witnesses(settings: Settings, own_valkey: Valkey) -> Iterator[list[Witness]]
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
-def test_no_change_is_lost_or_told_twice_whatever_befalls_relays_stream_and_redis(
+def test_no_change_is_lost_or_published_twice_whatever_befalls_relays_stream_and_redis(
     engine: Engine,
     ring: KeyRing,
     settings: Settings,

@@ -74,7 +74,7 @@ def test_an_event_that_tells_something_else_counts_as_lost(lie: dict[str, str]) 
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_an_event_told_twice_is_found(side: str) -> None:
+def test_an_event_published_twice_is_found(side: str) -> None:
     books = true_story().books()
 
     found = ledger.check(retold(books, side, [*books.stream, numbered_on(books, books.stream[3])]))
@@ -92,7 +92,7 @@ def test_the_same_entry_twice_is_found(side: str) -> None:
     assert found.disordered
 
 
-def test_a_version_of_a_user_told_by_two_events_is_found() -> None:
+def test_two_events_with_one_version_of_a_user_are_found() -> None:
     books = true_story().books()
     events = [*books.stream, replace(numbered_on(books, books.stream[-1]), id="another")]
 
@@ -235,7 +235,7 @@ def test_a_living_client_s_open_lease_need_not_expire() -> None:
 
 
 @pytest.mark.parametrize("kind", ["acquired", "renewed", "released"])
-def test_a_change_that_nobody_was_told_of_is_found(kind: str) -> None:
+def test_a_change_without_an_event_is_found(kind: str) -> None:
     books = true_story().books()
     last = event_of(books, kind)
     entries = [entry for entry in books.entries if (entry.user, entry.version) != (last.user, last.version)]

@@ -34,7 +34,7 @@ def test_a_good_run_shows_only_held_laws_and_one_sentence_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("law", [field.name for field in fields(Findings)])
-def test_whatever_was_found_breaks_a_law_and_is_told(law: str) -> None:
+def test_each_finding_breaks_a_law_and_is_reported(law: str) -> None:
     what = outcome(findings=Findings(**{law: ["[something] was found"] * 7}))
 
     text = shown(what)

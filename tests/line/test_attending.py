@@ -192,7 +192,7 @@ def test_a_call_that_goes_for_good_leaves_no_grant_that_nobody_asked_about(desk:
     assert desk.held() == 0
 
 
-def test_a_request_that_is_taken_out_just_as_it_is_asked_again_joins_anew(desk: Desk) -> None:
+def test_a_request_that_is_taken_out_just_as_it_is_repeated_joins_again(desk: Desk) -> None:
     desk.new_users(1)
     ask = _ask()
     desk.join(ask)

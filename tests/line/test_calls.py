@@ -146,7 +146,7 @@ def test_a_call_whose_caller_hung_up_tells_the_line_that_nobody_is_there(call: C
 
 
 @pytest.mark.parametrize("late", [None, Granted(uuid.uuid4(), [], again=True), DatabaseUnavailable(), Overloaded()])
-def test_a_call_whose_key_ended_is_told_so_whatever_becomes_of_its_request(
+def test_a_call_whose_key_ended_is_unauthenticated_whatever_becomes_of_its_request(
     call: Call, late: Refusal | Granted | None
 ) -> None:
     call.revoked = True

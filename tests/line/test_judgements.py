@@ -43,7 +43,7 @@ def test_a_lawful_run_is_clean() -> None:
     assert _judge().clean, str(_judge())
 
 
-def test_the_order_in_which_it_is_told_does_not_matter() -> None:
+def test_the_order_of_the_records_does_not_matter() -> None:
     assert _judge(STORY[::-1], LINE[::-1]).clean
 
 

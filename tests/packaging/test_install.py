@@ -71,7 +71,7 @@ def test_the_second_run_has_nothing_to_do_until_the_requirements_change(bare: Pa
     assert "installing" in third.stderr
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(bare: Path) -> None:
+def test_an_environment_whose_python_is_gone_is_made_again(bare: Path) -> None:
     interpreter = bare / ".venv" / "bin" / "python"
     interpreter.parent.mkdir(parents=True)
     interpreter.symlink_to("/nowhere/python")

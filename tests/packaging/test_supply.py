@@ -90,7 +90,7 @@ def audit(url: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return run("audit", "-s", "osv", "--osv-url", url, **variables)
 
 
-def test_every_pinned_version_is_looked_up(script: Script, advisories: tuple[type[Advisories], str]) -> None:
+def test_every_pinned_version_is_audited(script: Script, advisories: tuple[type[Advisories], str]) -> None:
     handler, url = advisories
 
     done = audit(url)
@@ -112,7 +112,7 @@ def test_a_vulnerable_version_fails_the_audit(advisories: tuple[type[Advisories]
     assert "PYSEC-2099-1, fixed in 99" in done.stdout
 
 
-def test_a_database_that_is_away_is_told_loudly_and_fails_only_where_it_is_required() -> None:
+def test_an_unreachable_database_is_reported_and_fails_only_where_it_is_required() -> None:
     nowhere = "http://127.0.0.1:9/v1/query"
 
     passed, failed = audit(nowhere), audit(nowhere, BOTFARM_AUDIT="required")

@@ -36,7 +36,7 @@ def test_a_setting_that_is_decided_here_is_not_given_by_a_file_as_well(
     assert given["BOTFARM_SECRET_KEYS_FILE"] == str(tmp_path / "secret.keys")
 
 
-def test_a_file_that_cannot_be_read_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_reported_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOTFARM_LANES_FILE", "/nowhere/lanes")
 
     with pytest.raises(StandaloneError, match="BOTFARM_LANES_FILE cannot be read"):

@@ -25,7 +25,7 @@ def environment(chosen: options.Options) -> dict[str, str]:
     )
 
 
-def test_the_data_is_kept_in_the_folder_one_stands_in_unless_told_otherwise() -> None:
+def test_the_data_is_kept_in_the_current_folder_by_default() -> None:
     chosen = options.parse([])
 
     assert (chosen.data_dir, chosen.ephemeral, chosen.port) == (Path(".botfarm"), False, None)
@@ -42,7 +42,7 @@ def test_a_server_is_used_when_the_environment_or_its_file_names_it(
     assert not chosen.named("database_url")
 
 
-def test_an_environment_that_cannot_be_meant_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ambiguous_environment_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "nonsense")
 
     with pytest.raises(StandaloneError, match=r"^DATABASE_URL: is not a database URL: [^\n]*$"):
@@ -57,7 +57,7 @@ def test_what_cannot_be_meant_is_refused(wrong: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_sealing_keys_lie_with_the_data_unless_whoever_starts_has_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sealing_keys_lie_with_the_data_unless_others_are_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     own = environment(options.parse([]))
     monkeypatch.setenv("BOTFARM_SECRET_KEYS_FILE", "mine.keys")
     file = environment(options.parse([]))

@@ -96,7 +96,7 @@ def test_filters_that_name_a_foreign_project_are_403(limited: httpx.Client) -> N
     assert [answer.status_code for answer in answers] == [403] * len(answers)
 
 
-def test_a_history_is_told_by_the_project_of_each_event(guarded: Farm, limited: httpx.Client) -> None:
+def test_a_history_is_judged_by_the_project_of_each_event(guarded: Farm, limited: httpx.Client) -> None:
     user_id = guarded.new_user(project_id=str(FOREIGN))["id"]
     guarded.change(user_id, project_id=str(OWN))
     guarded.change(user_id, env="prod")
@@ -109,7 +109,7 @@ def test_a_history_is_told_by_the_project_of_each_event(guarded: Farm, limited: 
     assert len(guarded.client.get(f"{USERS}/{user_id}/events").json()) == 4
 
 
-def test_who_held_a_foreign_user_at_some_moment_is_not_told(guarded: Farm, limited: httpx.Client) -> None:
+def test_the_past_holder_of_a_foreign_user_is_not_shown(guarded: Farm, limited: httpx.Client) -> None:
     users = one_of_each(guarded)
     for user_id in users.values():
         guarded.acquire(user_id)

@@ -106,7 +106,7 @@ def test_a_free_user_is_granted(farm: Farm, user_id: str, shelf: "redis.Redis", 
 
 
 @poisoned
-def test_who_asks_for_the_truth_is_told_it(farm: Farm, user_id: str, shelf: "redis.Redis", poison: Poison) -> None:
+def test_a_consistent_read_ignores_the_poison(farm: Farm, user_id: str, shelf: "redis.Redis", poison: Poison) -> None:
     held = farm.acquire(user_id).json()["lock"]
     planted(farm, shelf, user_id, poison)
 

@@ -96,7 +96,7 @@ def test_filters_let_through_the_same_live_as_in_the_feed(served: Farm, wanted: 
     assert listener.events == expected
 
 
-def test_a_filtered_stream_tells_how_far_was_looked(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filtered_stream_says_how_far_it_has_read(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tailer, "PROGRESS_SECONDS", 0.2)
     make(served, 2)
 

@@ -96,7 +96,7 @@ def test_an_event_of_another_form_would_be_found(farm: Farm, user_id: str, spoil
     assert faults({**event, **spoilt}) != []
 
 
-def test_a_farm_that_has_told_an_event_of_another_form_does_not_end_well(settings: Settings) -> None:
+def test_a_farm_that_wrote_an_event_of_another_form_fails_at_its_end(settings: Settings) -> None:
     with pytest.raises(AssertionError, match=r"1-1 botfarm.user.created.v1: 'login' is a required property"):
         _a_farm_with_an_event_without_login(settings)
 
@@ -119,7 +119,7 @@ def test_no_event_holds_a_password_or_a_lease(served: Farm) -> None:
     assert lease_id not in body
 
 
-def test_what_is_not_numbered_yet_is_not_told(served: Farm) -> None:
+def test_an_event_without_a_number_is_not_shown(served: Farm) -> None:
     served.new_user()
 
     before = read(served)

@@ -183,7 +183,7 @@ def test_calls_that_wait_cost_no_query_each_while_nothing_comes(served: Farm, mo
     assert looks_of_waiting(served, monkeypatch) <= 40  # when it comes, and when it has waited long enough
 
 
-def test_calls_that_looked_by_themselves_would_be_found(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_that_poll_by_themselves_are_found(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     async def look_again(_self: Tailer, *_args: Any, **_kwargs: Any) -> None:
         await asyncio.sleep(0.1)
 

@@ -53,9 +53,7 @@ def test_who_joins_while_others_write_misses_nothing_and_gets_nothing_twice(serv
         assert listener.cursors() == numbers(len(listener.events))
 
 
-def test_what_others_were_told_before_a_client_joined_is_read_by_it(
-    served: Farm, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_client_reads_what_others_were_sent_before_it_joined(served: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse_frames, "read", late)
 
     cursors = joined_late(served)
@@ -63,7 +61,7 @@ def test_what_others_were_told_before_a_client_joined_is_read_by_it(
     assert cursors == numbers(len(cursors))
 
 
-def test_a_tailer_that_forgot_what_others_were_told_before_would_be_found(
+def test_a_tailer_that_skips_what_others_were_sent_before_is_found(
     served: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     join = Tailer.join
@@ -135,7 +133,7 @@ def test_a_rewound_history_ends_the_stream_and_the_client_learns_why(served: Far
     connection.close()
 
 
-def test_an_epoch_that_begins_after_what_was_told_goes_on_in_the_same_stream(served: Farm) -> None:
+def test_an_epoch_that_begins_after_the_published_events_continues_the_stream(served: Farm) -> None:
     make(served, 3)
     with listening(served.url) as listener:
         assert listener.has(3)

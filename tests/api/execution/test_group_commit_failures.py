@@ -119,7 +119,7 @@ def test_a_full_queue_refuses_at_once_and_serves_whom_it_has(database_url: str) 
         assert lanes.events(others[-1]) == []
 
 
-def test_without_a_database_every_caller_is_told_so_in_time() -> None:
+def test_without_a_database_every_caller_is_answered_in_time() -> None:
     with running("postgresql+psycopg2://nobody@127.0.0.1:1/none", lanes=2) as lanes:
         wishes = [acquire(uuid.uuid4()) for _ in range(50)]
 

@@ -214,7 +214,7 @@ def test_a_method_that_is_not_allowed_comes_with_all_that_are(farm: Farm, path: 
     assert answer.headers["Allow"] == methods
 
 
-def test_an_invalid_body_is_told_where_and_why_but_not_what(farm: Farm) -> None:
+def test_an_invalid_body_is_answered_with_where_and_why_but_not_what(farm: Farm) -> None:
     answer = farm.client.post(f"{USERS}/", json={"login": 17_171_717, "colour": "mauve"})
 
     assert [set(error) for error in answer.json()["errors"]] == [{"loc", "msg", "type"}] * 2

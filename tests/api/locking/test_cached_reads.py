@@ -53,7 +53,7 @@ def test_a_second_look_is_a_hit_and_says_the_same(farm: Farm, user_id: str) -> N
         assert body == {**consistent.json(), "lock": body["lock"]}
 
 
-def test_a_lapsed_lock_is_not_told_consistently(farm: Farm, user_id: str) -> None:
+def test_a_consistent_read_shows_no_lapsed_lock(farm: Farm, user_id: str) -> None:
     farm.acquire(user_id)
     farm.lapse(user_id)
 

@@ -50,7 +50,7 @@ def test_many_are_renewed_in_the_order_given(farm: Farm, pool: Pool) -> None:
         assert farm.user(each["user_id"])["lock"]["expires_at"] == each["expires_at"]
 
 
-def test_many_are_renewed_for_the_default_time_unless_told_otherwise(farm: Farm, pool: Pool) -> None:
+def test_many_are_renewed_for_the_default_time_by_default(farm: Farm, pool: Pool) -> None:
     mine = leases(pool.take(count=2, ttl_seconds=10)["users"])
 
     farm.renew_all(leases=mine)

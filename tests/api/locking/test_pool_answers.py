@@ -23,7 +23,7 @@ def raw(farm: Farm, body: str) -> httpx.Response:
     return farm.client.post(f"{USERS}/acquire_lock", content=body, headers={"Content-Type": "application/json"})
 
 
-def test_each_user_is_told_as_a_single_acquire_tells_it(farm: Farm, pool: Pool) -> None:
+def test_each_user_of_a_pool_is_shaped_as_in_a_single_acquire(farm: Farm, pool: Pool) -> None:
     single = farm.acquire(pool.user_ids[0]).json()
     farm.release(pool.user_ids[0])
 

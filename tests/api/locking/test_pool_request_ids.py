@@ -107,7 +107,9 @@ def test_a_repeat_says_how_long_the_leases_still_last(farm: Farm, pool: Pool, re
 @pytest.mark.parametrize(
     ("how", "reason"), [("released", "released"), ("forced", "forced"), ("expired", "expired"), ("deleted", "unknown")]
 )
-def test_what_was_lost_is_told_with_why(farm: Farm, pool: Pool, request_id: str, how: str, reason: str) -> None:
+def test_lost_leases_are_listed_with_their_reason(
+    farm: Farm, pool: Pool, request_id: str, how: str, reason: str
+) -> None:
     kept, ended = pool.take(count=2, request_id=request_id)["users"]
     end(farm, ended, how)
 

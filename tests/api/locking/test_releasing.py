@@ -77,7 +77,7 @@ def test_a_right_lease_of_another_principal_is_a_wrong_one(farm: Farm, user_id: 
     assert farm.acquire(user_id, lease_id=lease_id).json()["type"] == "urn:botfarm:problem:lock-held"
 
 
-def test_force_ends_anybodys_lock_and_the_holder_is_told_why(farm: Farm, user_id: str) -> None:
+def test_force_ends_any_lock_and_the_holder_learns_why(farm: Farm, user_id: str) -> None:
     lease_id = farm.acquire(user_id).json()["lease_id"]
     farm.execute("UPDATE users SET lock_principal = 'somebody else' WHERE id = :id", id=user_id)
 

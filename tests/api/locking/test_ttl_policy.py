@@ -66,7 +66,7 @@ def test_every_way_to_a_lock_knows_the_maximum(strict: Farm, pool: Pool) -> None
     assert pool.take(ttl_seconds=40)["users"][0]["lock"]["ttl_seconds"] == 40
 
 
-def test_what_is_left_is_told_by_the_databases_clock(strict: Farm, pool: Pool) -> None:
+def test_the_time_left_is_computed_by_the_databases_clock(strict: Farm, pool: Pool) -> None:
     user = pool.take(ttl_seconds=40)["users"][0]
 
     seen = strict.user(user["id"])["lock"]

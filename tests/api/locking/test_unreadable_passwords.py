@@ -57,7 +57,7 @@ def alerts() -> Iterator[io.StringIO]:
 
 
 @pytest.mark.parametrize("how", SPOIL.values(), ids=SPOIL)
-def test_a_spoilt_password_is_told_alerted_and_its_lock_given_back(
+def test_a_spoilt_password_is_answered_alerted_and_its_lock_released(
     farm: Farm, user_id: str, alerts: io.StringIO, how: str
 ) -> None:
     farm.execute(f"UPDATE users SET password_sealed = {how} WHERE id = :user_id", user_id=user_id)

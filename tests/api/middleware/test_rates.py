@@ -53,7 +53,7 @@ def hits(guarded: Farm, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return counted
 
 
-def test_a_caller_beyond_its_rate_is_told_when_to_come_back(crowded: Crowded) -> None:
+def test_a_caller_beyond_its_rate_gets_a_retry_after(crowded: Crowded) -> None:
     farm = crowded(rate_limit="5/minute")
 
     answers = [farm.client.get(f"{USERS}/") for _ in range(7)]
@@ -69,7 +69,7 @@ def test_a_caller_beyond_its_rate_is_told_when_to_come_back(crowded: Crowded) ->
     assert farm.client.get("/metrics").text.count('status="429"') == 2  # by route: unknown for both methods
 
 
-def test_a_rate_comes_anew_with_its_window(crowded: Crowded) -> None:
+def test_a_rate_starts_over_with_its_window(crowded: Crowded) -> None:
     farm = crowded(rate_limit="2/second")
 
     assert eventually(lambda: farm.client.get(f"{USERS}/").status_code == 429)
@@ -96,7 +96,7 @@ def test_with_keys_a_made_up_key_is_no_way_round_the_rate_either(guarded: Farm) 
     assert code(guarded, f"Bearer {unknown_key()}", "/openapi.json") == 429  # where nobody asks for a key
 
 
-def test_for_made_up_keys_beyond_the_rate_nothing_is_looked_up(guarded: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_made_up_keys_beyond_the_rate_cause_no_lookup(guarded: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     identities = guarded.app.state.services.identities
     asked: list[bytes] = []
     ask = identities._ask
@@ -122,7 +122,7 @@ def test_made_up_keys_hinder_no_key_of_the_same_address_that_is_known_to_be_good
     assert codes(guarded, late) == [429]  # nobody knows yet that it is good
 
 
-def test_good_keys_that_come_anew_use_nothing_of_the_rate_of_their_address(guarded: Farm) -> None:
+def test_known_good_keys_use_nothing_of_the_rate_of_their_address(guarded: Farm) -> None:
     keys = [new_key(guarded, f"key-{n}", "read") for n in range(8)]
 
     assert codes(guarded, *keys) == [200] * 8
@@ -183,6 +183,6 @@ def test_without_a_rate_nobody_is_counted(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("text", ["often", "600", "0/second", "/second", "-1/second", "600/fortnight"])
-def test_a_rate_that_is_none_is_told_by_its_setting(text: str) -> None:
+def test_an_invalid_rate_is_reported_by_its_setting(text: str) -> None:
     with pytest.raises(ValueError, match="BOTFARM_RATE_LIMIT"):
         rate_of(text)

@@ -105,7 +105,7 @@ def test_force_on_a_free_user_is_no_release(farm: Farm, user_id: str) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"force": True, "reason": "compromised"}], ids=["plain", "forced"])
-def test_a_lock_that_lapsed_is_no_obstacle_and_its_end_is_told_first(
+def test_a_lapsed_lock_is_no_obstacle_and_its_expiry_comes_first(
     farm: Farm, user_id: str, query: dict[str, Any]
 ) -> None:
     farm.acquire(user_id)

@@ -139,7 +139,7 @@ def test_a_webhook_begins_at_the_end_or_after_any_cursor(served: Farm) -> None:
     assert begun == ["1-3", "1-3", "1-2", "1-1"]
 
 
-def test_a_webhook_is_changed_as_told_and_in_nothing_else(farm: Farm) -> None:
+def test_a_webhook_changes_in_the_given_fields_only(farm: Farm) -> None:
     made = make(farm, types=["botfarm.lock.acquired.v1"], env="prod")
     path = f"{HOOKS}/{made['id']}"
     project = str(uuid.uuid4())
@@ -222,7 +222,7 @@ def keyless(settings: Settings) -> Iterator[Farm]:
         yield farm
 
 
-def test_without_a_sealing_key_the_reason_is_told(keyless: Farm) -> None:
+def test_without_a_sealing_key_the_refusal_says_why(keyless: Farm) -> None:
     answer = keyless.client.post(f"{HOOKS}/", json={"url": URL})
 
     assert (answer.status_code, slug(answer)) == (409, "sealing-unconfigured")

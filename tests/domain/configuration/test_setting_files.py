@@ -105,7 +105,7 @@ def test_an_empty_variable_is_not_given(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_a_file_that_cannot_be_read_is_told_by_its_variable(
+def test_an_unreadable_file_is_reported_by_its_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:
     if content is not None:

@@ -80,7 +80,7 @@ def test_the_short_forms_of_a_database_url_are_taken(monkeypatch: pytest.MonkeyP
         ("postgresql://me@db:port/farm", "is not a database URL"),
     ],
 )
-def test_a_database_url_that_will_not_do_is_told_in_words(
+def test_an_unusable_database_url_is_reported_in_words(
     monkeypatch: pytest.MonkeyPatch, value: str, expected: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", value)

@@ -119,7 +119,7 @@ def test_filters_hold_together(own_farm: Farm) -> None:
     assert [event.user_id for event in page.events] == [second]
 
 
-def test_a_filtered_page_that_is_full_looked_only_as_far_as_its_last_event(own_farm: Farm) -> None:
+def test_a_full_filtered_page_has_read_only_as_far_as_its_last_event(own_farm: Farm) -> None:
     numbered(own_farm, 1, env="prod")
     numbered(own_farm, 1)
     numbered(own_farm, 1, env="prod")
@@ -226,7 +226,7 @@ def test_what_is_no_cursor_is_malformed(own_farm: Farm, cursor: str) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["1-4", "2-1", "0-1", "999999999-1", "1-999999999999999999"])
-def test_a_cursor_of_another_history_is_unknown_and_told_where_this_one_ends(own_farm: Farm, cursor: str) -> None:
+def test_a_cursor_of_another_history_is_unknown_and_answered_with_the_latest(own_farm: Farm, cursor: str) -> None:
     numbered(own_farm, 3)
 
     with pytest.raises(CursorUnknown) as raised:
@@ -235,7 +235,7 @@ def test_a_cursor_of_another_history_is_unknown_and_told_where_this_one_ends(own
     assert (raised.value.cursor, raised.value.latest) == (cursor, "1-3")
 
 
-def test_a_cursor_whose_next_event_is_gone_is_too_old_and_told_where_reading_can_begin(own_farm: Farm) -> None:
+def test_a_cursor_whose_next_event_is_gone_is_too_old_and_answered_with_the_oldest(own_farm: Farm) -> None:
     numbered(own_farm, 5)
     drop_oldest(own_farm, up_to=3)
 

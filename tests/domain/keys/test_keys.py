@@ -65,7 +65,7 @@ def test_what_does_not_look_like_a_key_is_none(presented: str) -> None:
     assert keys.digest(f"{forms.make()}\n") is None
 
 
-def test_nothing_that_is_kept_or_told_of_a_key_lets_anybody_make_it_again(conn: Connection) -> None:
+def test_a_key_cannot_be_derived_from_what_is_stored_or_shown_of_it(conn: Connection) -> None:
     body, key = made(conn)
 
     kept = str(conn.execute(text("SELECT k::text FROM api_keys k")).scalar_one())

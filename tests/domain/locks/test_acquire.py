@@ -138,7 +138,7 @@ def test_a_holder_that_acquires_under_a_new_lease_is_refused_like_anybody(farm: 
     assert farm.picture(user_id) == before
 
 
-def test_another_principal_with_the_right_live_lease_is_told_the_lock_is_held(farm: Farm, user_id: UUID) -> None:
+def test_a_live_lease_used_by_another_principal_is_a_held_lock(farm: Farm, user_id: UUID) -> None:
     lease_id = farm.hold(user_id).lease_id
     before = farm.picture(user_id)
 
@@ -175,7 +175,7 @@ def test_another_principal_with_an_ended_lease_is_granted_as_with_a_new_one(
     assert farm.story(user_id) == [*story, "acquired"]
 
 
-def test_only_one_ended_lease_is_remembered_and_an_older_one_is_granted_anew(farm: Farm, user_id: UUID) -> None:
+def test_only_one_ended_lease_is_remembered_and_an_older_one_is_granted_again(farm: Farm, user_id: UUID) -> None:
     older = farm.hold(user_id).lease_id
     farm.release(user_id, older)
     newer = farm.hold(user_id).lease_id

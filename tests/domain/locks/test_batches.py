@@ -120,7 +120,7 @@ def test_renew_answers_in_order_and_a_lost_lease_does_not_disturb_its_neighbours
     assert [farm.story(user_id)[2:] for user_id in (bounded, held, lapsed)] == [[], ["renewed"], []]
 
 
-def test_of_several_renewals_of_one_lease_the_last_counts_and_all_are_told_its_end(farm: Farm, user_id: UUID) -> None:
+def test_of_several_renewals_of_one_lease_the_last_counts_for_all(farm: Farm, user_id: UUID) -> None:
     lease_id = farm.hold(user_id).lease_id
     ttls = [timedelta(seconds=seconds) for seconds in (600, 60, 120)]
 
@@ -171,7 +171,7 @@ def test_a_bare_release_beside_the_release_of_the_lease_frees_it_once(farm: Farm
     assert farm.story(user_id) == ["created", "acquired", "released"]
 
 
-def test_a_holder_that_releases_in_the_batch_that_forces_it_out_is_told_so(farm: Farm, user_id: UUID) -> None:
+def test_a_holder_that_releases_in_the_batch_that_forces_it_out_has_lost_its_lease(farm: Farm, user_id: UUID) -> None:
     lease_id = farm.hold(user_id).lease_id
 
     forced, late = farm.release_all(

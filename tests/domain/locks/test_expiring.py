@@ -38,7 +38,7 @@ def test_a_sweep_ends_lapsed_locks_and_leaves_live_ones(own_farm: Farm) -> None:
     assert row["locktime"] is row["lock_owner"] is row["lock_metadata"] is row["lease_id"] is None
 
 
-def test_a_sweep_ends_at_most_as_many_as_it_is_told_and_the_oldest_first(own_farm: Farm) -> None:
+def test_a_sweep_ends_at_most_its_limit_and_the_oldest_first(own_farm: Farm) -> None:
     user_ids = [own_farm.add() for _ in range(3)]
     for age, user_id in enumerate(user_ids, start=1):
         own_farm.hold(user_id)

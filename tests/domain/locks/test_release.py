@@ -142,7 +142,7 @@ def test_another_principal_cannot_release_with_the_right_live_lease(farm: Farm, 
     assert farm.picture(user_id) == before
 
 
-def test_another_principal_with_a_lapsed_lease_is_told_it_is_unknown(farm: Farm, user_id: UUID) -> None:
+def test_a_lapsed_lease_is_unknown_to_another_principal(farm: Farm, user_id: UUID) -> None:
     lease_id = farm.hold(user_id).lease_id
     farm.lapse(user_id)
     before = farm.picture(user_id)
@@ -155,7 +155,7 @@ def test_another_principal_with_a_lapsed_lease_is_told_it_is_unknown(farm: Farm,
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_another_principal_with_an_ended_lease_is_told_it_is_unknown(farm: Farm, user_id: UUID, how: str) -> None:
+def test_an_ended_lease_is_unknown_to_another_principal(farm: Farm, user_id: UUID, how: str) -> None:
     lease_id = farm.hold(user_id).lease_id
     farm.end(user_id, lease_id, how)
     before = farm.picture(user_id)

@@ -97,7 +97,7 @@ def test_renewing_a_lease_that_was_taken_over_is_refused_as_expired(farm: Farm, 
 
 
 @pytest.mark.parametrize("taken_over", [False, True])
-def test_the_note_of_a_forced_release_is_not_told_of_the_lease_after_it(
+def test_the_note_of_a_forced_release_does_not_stick_to_the_next_lease(
     farm: Farm, user_id: UUID, *, taken_over: bool
 ) -> None:
     farm.hold(user_id)
@@ -147,7 +147,7 @@ def test_another_principal_cannot_renew_with_the_right_live_lease(farm: Farm, us
     assert farm.picture(user_id) == before
 
 
-def test_another_principal_with_a_lapsed_lease_is_told_it_is_unknown(farm: Farm, user_id: UUID) -> None:
+def test_a_lapsed_lease_is_unknown_to_another_principal(farm: Farm, user_id: UUID) -> None:
     lease_id = farm.hold(user_id).lease_id
     farm.lapse(user_id)
     before = farm.picture(user_id)
@@ -160,7 +160,7 @@ def test_another_principal_with_a_lapsed_lease_is_told_it_is_unknown(farm: Farm,
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-def test_another_principal_with_an_ended_lease_is_told_it_is_unknown(farm: Farm, user_id: UUID, how: str) -> None:
+def test_an_ended_lease_is_unknown_to_another_principal(farm: Farm, user_id: UUID, how: str) -> None:
     lease_id = farm.hold(user_id).lease_id
     farm.end(user_id, lease_id, how)
     before = farm.picture(user_id)

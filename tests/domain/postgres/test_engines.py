@@ -219,7 +219,7 @@ def test_a_call_is_repeated_until_the_server_answers() -> None:
     assert answers == []
 
 
-def test_a_call_is_repeated_only_for_so_long_and_the_last_failure_is_told() -> None:
+def test_a_call_is_repeated_for_a_limited_time_and_the_last_failure_is_raised() -> None:
     calls = []
 
     def call() -> None:

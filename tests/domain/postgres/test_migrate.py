@@ -106,7 +106,7 @@ def test_the_key_file_is_made_once_for_its_owner_alone(
 
 
 @pytest.mark.usefixtures("empty_url")
-def test_a_key_file_without_a_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_file_without_a_name_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     code = command.main(["migrate", "--make-key-file"])
 
     assert code == 1
@@ -114,7 +114,7 @@ def test_a_key_file_without_a_name_is_told(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.usefixtures("empty_url")
-def test_a_key_file_that_cannot_be_written_is_told(
+def test_an_unwritable_key_file_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BOTFARM_SECRET_KEYS_FILE", str(tmp_path / "nowhere" / "secret.keys"))
@@ -125,7 +125,9 @@ def test_a_key_file_that_cannot_be_written_is_told(
     assert "No such file or directory" in the_one_line(capsys)
 
 
-def test_a_bad_setting_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_setting_is_reported_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://me:s3cret@db/farm")
 
     code = command.main(["migrate"])
@@ -162,7 +164,7 @@ def test_a_key_file_that_is_open_to_others_is_refused(
     assert the_one_line(capsys) == f"{path} holds sealing keys and is open to others: chmod 600 {path}"
 
 
-def test_a_database_that_is_not_there_is_told_without_its_password(
+def test_an_unreachable_database_is_reported_without_its_password(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "WAIT_SECONDS", 2.0)

@@ -116,7 +116,7 @@ def test_a_transaction_that_is_rolled_back_leaves_the_statement_prepared(prepare
         assert len(names(conn)) == 1
 
 
-def test_a_new_connection_is_told_anew(prepared: Engine, engine: Engine) -> None:
+def test_a_new_connection_prepares_again(prepared: Engine, engine: Engine) -> None:
     ask = text("SELECT CAST(:n AS int)")
     with prepared.begin() as conn:
         for _ in range(3):
@@ -131,7 +131,9 @@ def test_a_new_connection_is_told_anew(prepared: Engine, engine: Engine) -> None
     assert answers == [0, 1, 2]
 
 
-def test_plans_are_made_anew_for_a_table_that_has_grown(prepared: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_statements_are_planned_again_for_a_table_that_has_grown(
+    prepared: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find = text("SELECT count(*) FROM grown WHERE id = :id")
     custom = text("SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE '%grown%'")
     with prepared.begin() as conn:

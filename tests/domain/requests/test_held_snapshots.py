@@ -29,7 +29,7 @@ def dead_read(conn: Connection, query: str) -> int:
     return sum(map(int, re.findall(r"Heap Fetches: (\d+)", plan)))
 
 
-def test_requests_that_were_granted_at_once_are_not_looked_at_by_who_looks_for_the_line(own_farm: Farm) -> None:
+def test_an_acquire_reads_no_requests_that_were_granted_at_once(own_farm: Farm) -> None:
     own_farm.add()
     with own_farm.engine.connect().execution_options(isolation_level="REPEATABLE READ") as report:
         report.execute(text("SELECT count(*) FROM users"))

@@ -129,7 +129,7 @@ def test_a_look_goes_through_all_rows_in_pages_and_tells_their_keys(engine: Engi
 
 
 @pytest.mark.parametrize("column", [webhook_rows.c.secret_sealed, webhook_rows.c.previous_secret_sealed], ids=str)
-def test_secrets_of_webhooks_are_sealed_anew_too(engine: Engine, column: object) -> None:
+def test_secrets_of_webhooks_are_sealed_again_too(engine: Engine, column: object) -> None:
     with engine.begin() as conn:
         webhook, secret = webhooks.create(conn, new=webhooks.NewWebhook("https://example.com"), ring=BEFORE)
         conn.execute(
@@ -146,7 +146,7 @@ def test_secrets_of_webhooks_are_sealed_anew_too(engine: Engine, column: object)
     assert AFTER.unseal(sealed, user_id=webhook.id) == secret
 
 
-def test_every_column_that_is_sealed_is_looked_after() -> None:
+def test_every_sealed_column_is_rotated() -> None:
     sealed = {column for table in (user_rows, webhook_rows) for column in table.c if column.name.endswith("_sealed")}
 
     every = {column for table in user_rows.metadata.tables.values() for column in table.c}

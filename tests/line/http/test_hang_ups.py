@@ -89,7 +89,7 @@ def answered(next_one: Standing, pool: Pool, request_id: str) -> Callable[[], bo
     return lambda: not next_one.waits or pool.ask(request_id=request_id).status_code == 200
 
 
-def test_a_grant_whose_caller_hung_up_before_it_was_told_is_unclaimed(
+def test_a_grant_whose_caller_hung_up_before_the_answer_is_unclaimed(
     farm: Farm, deaf: Farm, one: Pool, request_id: str
 ) -> None:
     (user_id,) = one.user_ids
@@ -150,7 +150,7 @@ def test_who_hung_up_may_ask_again(farm: Farm, one: Pool, request_id: str, wait_
     assert eventually(lambda: one.ask(request_id=request_id, wait_seconds=wait_seconds).status_code == 200)
 
 
-def test_a_cancelled_call_is_told_at_once(farm: Farm, one: Pool) -> None:
+def test_a_cancelled_call_is_answered_at_once(farm: Farm, one: Pool) -> None:
     waiting = one.stand()
     single = stand_for(farm, one.user_ids[0])
 
@@ -162,7 +162,7 @@ def test_a_cancelled_call_is_told_at_once(farm: Farm, one: Pool) -> None:
         assert problem["request_id"] == standing.request_id
 
 
-def test_a_call_that_is_cancelled_at_another_api_is_told_soon(second: Farm, one: Pool) -> None:
+def test_a_call_that_is_cancelled_at_another_api_is_answered_soon(second: Farm, one: Pool) -> None:
     waiting = one.stand()
 
     second.cancel(waiting.request_id)

@@ -39,7 +39,7 @@ def crashing(settings: Settings, process: ApiProcess) -> Iterator[tuple[Farm, st
         yield farm, process.url
 
 
-def test_who_waited_in_vain_for_a_pool_is_told_its_place(one: Pool) -> None:
+def test_a_pool_call_whose_wait_ends_is_answered_with_its_place(one: Pool) -> None:
     first = one.stand(wait_seconds=1)
 
     answer = first.answer(seconds=3)
@@ -49,7 +49,7 @@ def test_who_waited_in_vain_for_a_pool_is_told_its_place(one: Pool) -> None:
     assert answer.headers["Retry-After"] == "1"
 
 
-def test_who_waited_in_vain_for_one_user_is_told_its_place_and_who_has_it(one: Pool) -> None:
+def test_a_call_for_one_user_whose_wait_ends_is_answered_with_its_place_and_the_holder(one: Pool) -> None:
     (user_id,) = one.user_ids
     waiting = stand_for(one.farm, user_id, wait_seconds=1)
 
@@ -78,7 +78,7 @@ def test_a_call_waits_as_long_as_it_said(one: Pool) -> None:
     assert 1 <= answer.elapsed.total_seconds() < patience.limit(2)
 
 
-def test_a_call_without_a_request_id_may_come_back_with_the_one_it_was_told(one: Pool) -> None:
+def test_a_call_without_a_request_id_may_repeat_with_the_one_it_was_answered(one: Pool) -> None:
     body = refused(one.ask(wait_seconds=1), 409, "no-user-free")["request_id"]
     one.farm.release(one.user_ids[0])
 
@@ -110,7 +110,7 @@ def test_who_keeps_asking_keeps_its_place_for_ever(farm: Farm, one: Pool) -> Non
     assert waiting.granted(seconds=3)
 
 
-def test_a_place_that_is_gone_is_taken_anew_at_the_end(farm: Farm, one: Pool) -> None:
+def test_a_lost_place_is_taken_again_at_the_end(farm: Farm, one: Pool) -> None:
     lost = one.stand(wait_seconds=1)
     lost.answer()
     farm.execute(AGO, seconds=15, request_id=lost.request_id)

@@ -106,7 +106,7 @@ def test_a_call_in_line_whose_key_is_revoked_is_granted_nothing_when_nobody_else
     assert admin.get(f"{USERS}/{user_id}").json()["lock"] is None
 
 
-def test_a_grant_that_comes_as_the_key_ends_is_taken_back_and_not_told(
+def test_a_grant_that_comes_as_the_key_ends_is_undone_and_not_answered(
     deaf: Farm, admin: httpx.Client, waiter: httpx.Client, user_id: str, lease_id: str
 ) -> None:
     request_id = str(uuid.uuid4())

@@ -132,7 +132,7 @@ def test_no_lease_and_no_password_is_shown(farm: Farm) -> None:
     leave(farm, waiting)
 
 
-def test_who_waited_in_vain_is_detached_and_keeps_its_place(farm: Farm, pool: Pool) -> None:
+def test_a_call_whose_wait_ends_is_detached_and_keeps_its_place(farm: Farm, pool: Pool) -> None:
     waiting = pool.stand(wait_seconds=1)
     waiting.answer()
 

@@ -136,7 +136,7 @@ def test_who_asks_again_after_all_processes_were_restarted_keeps_the_place(farm:
     assert served == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_calls_of_a_process_told_to_stop_are_told_their_places_which_are_kept(farm: Farm) -> None:
+def test_the_waiting_calls_of_a_stopping_process_are_answered_with_their_kept_places(farm: Farm) -> None:
     farm.new_users(1)
     held = _take(farm)
     with ThreadPoolExecutor(12) as threads:

@@ -73,7 +73,7 @@ def test_a_process_that_was_killed_by_others_leaves_no_children_once_it_is_mourn
     assert eventually(lambda: processes.gone(child), seconds=10)
 
 
-def test_its_number_is_asked_for_in_vain_when_it_does_not_run(process: Process) -> None:
+def test_asking_for_its_pid_fails_when_it_does_not_run(process: Process) -> None:
     with pytest.raises(StandaloneError, match="part does not run"):
         _ = process.pid
 

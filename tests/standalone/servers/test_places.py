@@ -78,7 +78,7 @@ def test_a_new_data_folder_of_the_same_name_does_not_take_the_old_data(closed_ho
 
 
 @root_only
-def test_data_that_is_gone_or_closed_is_never_begun_anew_in_silence(closed_home: Path) -> None:
+def test_missing_or_unreadable_data_is_never_replaced_silently(closed_home: Path) -> None:
     data_dir = data_places.data_folder(closed_home / "data")
     data_places.settle(data_dir).home.rmdir()
     with pytest.raises(StandaloneError, match="is gone: bring it back"):

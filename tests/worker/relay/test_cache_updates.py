@@ -88,7 +88,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
     return users
 
 
-def test_what_the_api_has_told_already_is_neither_composed_nor_written_again(
+def test_an_entry_that_the_api_has_written_is_not_written_again(
     farm: Farm, telling: Relay, cache: Cache, composed: list[UUID]
 ) -> None:
     body, untold, older = farm.grow(3)
@@ -107,7 +107,7 @@ def test_what_the_api_has_told_already_is_neither_composed_nor_written_again(
     assert sorted(composed) == sorted([untold, older])
 
 
-def test_what_the_api_has_told_long_ago_is_written_again(
+def test_an_entry_that_the_api_wrote_long_ago_is_written_again(
     farm: Farm, telling: Relay, cache: Cache, composed: list[UUID], stream: Stream, redis_prefix: str
 ) -> None:
     (user_id,) = farm.grow()
@@ -125,7 +125,7 @@ def test_what_the_api_has_told_long_ago_is_written_again(
     assert composed == [user_id]
 
 
-def test_old_news_of_a_refilled_stream_is_not_told_to_the_cache(
+def test_old_events_of_a_refilled_stream_are_not_cached(
     farm: Farm, telling: Relay, cache: Cache, engine: Engine, composed: list[UUID]
 ) -> None:
     (user_id,) = farm.grow()

@@ -87,7 +87,7 @@ def deaths(
 @pytest.mark.parametrize(
     "trouble", [nothing, deleted, cut, lost, foreign, forgotten_watermark], ids=lambda trouble: trouble.__name__
 )
-def test_wherever_a_relay_dies_every_change_is_told_once(
+def test_wherever_a_relay_dies_every_change_is_published_once(
     trouble: Trouble, deaths: Callable[..., list[str]], farm: Farm, outsider: Outsider
 ) -> None:
     def judge(_: int) -> None:

@@ -51,7 +51,7 @@ def test_a_copy_of_the_database_is_known_by_its_incarnation_and_begins_a_new_epo
     assert outsider.cursors() == [f"1-{n}" for n in range(1, 31)] + [f"2-{n}" for n in range(21, 25)]
 
 
-def test_a_relay_of_the_copy_that_starts_anew_goes_on_behind_the_fork(
+def test_a_restarted_relay_of_the_copy_continues_behind_the_fork(
     copied: Farm, stream: Stream, outsider: Outsider
 ) -> None:
     settle(Relay(copied.engine, stream, keep_count=1_000, look_seconds=0))

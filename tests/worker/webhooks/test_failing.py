@@ -129,7 +129,7 @@ def test_every_pause_of_the_schedule_is_kept_and_after_the_last_try_the_webhook_
     assert hooks.turn() == 0
 
 
-def test_a_disabling_is_told_by_one_event_and_enabling_goes_on_where_it_stood(
+def test_disabling_is_one_event_and_enabling_continues_at_the_cursor(
     farm: Farm, hooks: Hooks, receiver: Receiver
 ) -> None:
     webhook_id = hooks.create(receiver.url)

@@ -195,7 +195,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[Receiver, s
     assert receiver.received == []
 
 
-def test_a_webhook_to_this_machine_is_tried_refused_and_told(
+def test_a_webhook_to_this_machine_is_refused_and_listed_as_refused(
     farm: Farm, engine: Engine, ring: KeyRing, receiver: Receiver
 ) -> None:
     hooks = hooks_on(engine, ring, allowed=())

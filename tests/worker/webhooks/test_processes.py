@@ -196,7 +196,7 @@ def test_negative_control_a_receiver_notices_when_it_is_sent_two_at_once() -> No
         assert max(received.in_flight for received in receiver.received) == 2
 
 
-def test_a_worker_that_is_told_to_stop_lets_its_webhooks_go(
+def test_a_worker_that_is_stopped_releases_its_claims(
     farm: Farm, hooks: Hooks, receiver: Receiver, settings: Settings, tmp_path: Path
 ) -> None:
     hooks.create(receiver.url)

@@ -78,7 +78,7 @@ def test_an_event_that_is_sent_again_has_the_same_id_and_moves_no_cursor(
     assert hooks.get(webhook_id).cursor.seq == 3
 
 
-def test_sending_again_in_vain_is_noted_and_not_repeated(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
+def test_a_failed_repeat_is_noted_and_not_retried(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
     webhook_id = hooks.create(receiver.url)
     farm.change(1)
     hooks.turn()

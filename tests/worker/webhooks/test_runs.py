@@ -211,7 +211,7 @@ def test_a_slow_answer_puts_a_receiver_among_the_troubled_and_a_quick_one_takes_
     assert hooks.execute("SELECT troubled FROM webhooks")[0].troubled is False
 
 
-def test_a_run_that_is_told_to_stop_ends_behind_the_delivery_in_flight_and_lets_go(
+def test_a_run_that_is_stopped_ends_behind_the_delivery_in_flight_and_releases_its_claim(
     farm: Farm, hooks: Hooks, receiver: Receiver
 ) -> None:
     webhook_id = hooks.create(receiver.url)

@@ -44,7 +44,7 @@ def queue(hooks: Hooks) -> Queue:
     return Queue(hooks)
 
 
-def test_what_was_looked_at_in_vain_is_not_looked_at_again_but_a_changed_filter_is(
+def test_events_without_a_match_are_read_once_but_again_for_a_changed_filter(
     farm: Farm, hooks: Hooks, queue: Queue
 ) -> None:
     webhook_id = hooks.create(URL, by=Filter(env="prod"))
@@ -71,7 +71,7 @@ def test_a_process_that_stops_claims_no_webhook_that_it_would_leave_to_lapse(
     assert Queue(hooks).turn() == [webhook_id]  # for another process it is there
 
 
-def test_a_match_behind_what_was_looked_at_in_vain_is_found(farm: Farm, hooks: Hooks, queue: Queue) -> None:
+def test_a_match_behind_events_without_one_is_found(farm: Farm, hooks: Hooks, queue: Queue) -> None:
     (user_id,) = farm.grow()
     webhook_id = hooks.create(URL, by=Filter(types=["botfarm.lock.acquired.v1"]))
     quiet = queue.turn()

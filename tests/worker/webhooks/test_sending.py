@@ -63,7 +63,7 @@ def test_negative_control_another_secret_or_an_altered_body_does_not_verify(
         Webhook(hooks.secrets[webhook_id]).verify(received.body + b" ", received.headers)
 
 
-def test_a_new_webhook_begins_at_the_end_unless_told_otherwise(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
+def test_a_new_webhook_begins_at_the_end_by_default(farm: Farm, hooks: Hooks, receiver: Receiver) -> None:
     farm.change(3)
     hooks.claim()
     hooks.create(receiver.url, after="latest")
