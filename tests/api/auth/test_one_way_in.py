@@ -18,7 +18,7 @@ ROOMS = ("api", "domain", "worker", "standalone")
 GATE, ENTRY = "api/middleware/authentication.py:_authorization", "api/auth/key_lookup.py:Identities.identify"
 # They say the header's name too: one to tell callers apart by a hash of what it holds, one to let browsers send it, one
 # to keep it out of the log.
-BESIDE = {"api/middleware/limits.py:Rate._key", "api/main.py:_layers", "domain/log.py:"}
+BESIDE = {"api/middleware/rates.py:Rate._key", "api/main.py:_layers", "domain/log.py:"}
 # Where a column that holds a hash may be named: where keys are made and rotated, where they are recognised, the table.
 HASH_FOLDERS = ("domain/keys/", "domain/tables.py", "domain/migrations/")
 

@@ -76,8 +76,9 @@ def test_a_folder_of_metrics_that_was_removed_is_made_again_before_the_next_star
     children = family.of(IDLE)
     children.tend()
     shutil.rmtree(family.folder)
+    (pid,) = children.pids
 
-    os.kill(*children.pids, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
     assert tended_until(children, lambda: bool(family.buried))
     assert family.folder.stat().st_mode & 0o777 == 0o700
