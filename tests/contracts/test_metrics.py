@@ -43,7 +43,7 @@ def of_api() -> Meanings:
 
 def of_worker() -> Meanings:
     registry = CollectorRegistry()
-    figures: dict[str, object] = {**dict.fromkeys(status_server.GAUGES, 1)} | {"heartbeats": {}}
+    figures: Figures = {**dict.fromkeys(status_server.GAUGES, 1), "heartbeats": {}}
     report = Report(processes=lambda: Processes(1, (1,), 0), postgres=Fixed(figures), redis=Fixed({}))
     registry.register(status_server.Figures(report))
     assert worker_metrics.UNREADABLE is not None  # its import registers the counters of a process

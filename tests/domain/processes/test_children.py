@@ -76,8 +76,8 @@ def test_a_folder_of_metrics_that_was_removed_is_made_again_before_the_next_star
     children = family.of(IDLE)
     children.tend()
     shutil.rmtree(family.folder)
-
     (pid,) = children.pids
+
     os.kill(pid, signal.SIGKILL)
 
     assert tended_until(children, lambda: bool(family.buried))
