@@ -14,10 +14,10 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from api.auth.key_lookup import Identities
+from api.auth.key_lookup import KeyLookup
 from api.best_effort.after_commit import AfterCommit
 from api.best_effort.cache_writer import CacheWriter
-from api.best_effort.wake_ups import Hints
+from api.best_effort.wake_ups import WakeUps
 from api.events.sse_response import Streams
 from api.events.tailer import Tailer
 from api.execution.database_threads import Database
@@ -26,9 +26,9 @@ from api.execution.group_commit import REQUEST_VERBS, GroupCommit
 from api.execution.pool_sizes import PoolSizes
 from api.http import errors, query_parameters
 from api.middleware import rates
-from api.middleware.authentication import Gate, document_as_open, refuse_open_routes
+from api.middleware.authentication import Authentication, document_as_open, refuse_open_routes
 from api.middleware.body_limit import BodyLimit
-from api.middleware.fast_routes import HotPaths
+from api.middleware.fast_routes import FastRoutes
 from api.middleware.limits import Limits
 from api.middleware.observer import Observer
 from api.middleware.stack import App, Layer
@@ -75,9 +75,9 @@ def create_app(settings: Settings, *, counters: str | None = None) -> App:
 def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
     """The innermost first."""
     yield BodyLimit
-    yield partial(HotPaths, services=services, routers=[pools.router, locks.router])
+    yield partial(FastRoutes, services=services, routers=[pools.router, locks.router])
     yield WholeBodies
-    yield partial(Gate, identities=services.identities)
+    yield partial(Authentication, identities=services.identities)
     rate = rates.rate_of(settings.rate_limit)
     yield partial(Limits, open_most=settings.concurrency, rate=rate, by_key=settings.auth == "keys")
     if settings.cors_origins:
@@ -103,7 +103,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
     home = uuid.uuid4()
-    hints = Hints(
+    hints = WakeUps(
         settings.redis_url,
         prefix=settings.redis_prefix,
         home=home,
@@ -141,7 +141,7 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
     )
     return Services(
         database=database,
-        identities=Identities(database, off=settings.auth != "keys"),
+        identities=KeyLookup(database, off=settings.auth != "keys"),
         commits=commits,
         requests=pools,
         dispatcher=dispatcher,

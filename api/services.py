@@ -11,9 +11,9 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
 
-from api.auth.key_lookup import Identities
+from api.auth.key_lookup import KeyLookup
 from api.best_effort.cache_writer import CacheWriter
-from api.best_effort.wake_ups import Hints
+from api.best_effort.wake_ups import WakeUps
 from api.events.sse_response import Streams
 from api.execution.database_threads import Database
 from api.execution.dispatcher import Dispatcher
@@ -83,11 +83,11 @@ class Services:
     """
 
     database: Database
-    identities: Identities
+    identities: KeyLookup
     commits: GroupCommit
     requests: GroupCommit
     dispatcher: Dispatcher
-    hints: Hints
+    hints: WakeUps
     background: Background
     cache: Cache
     cache_writer: CacheWriter

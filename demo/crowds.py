@@ -17,7 +17,7 @@ from demo.errors import DemoError
 DEATH_SPAN = (0.2, 0.9)  # of the run
 KILLED_SHARE = 4  # one of four dies
 READY_SECONDS = 60.0
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
 
 
@@ -69,7 +69,7 @@ class Crowd:
         while not all(member.journal.exists() for member in self._members):
             if time.monotonic() > deadline or not self.busy:
                 raise DemoError("the clients do not start", log_lines=self.problems())
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def go(self) -> None:
         """The word at which all begin."""

@@ -21,7 +21,7 @@ from demo.report import Outcome
 from demo.servers import Server
 
 PATIENCE_SECONDS = 30.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 OVERTIME_SECONDS = 30.0  # for clients that hang
 EXPIRY_SECONDS = 20.0  # the longest lease, and the sweep that follows its lapse
 CATCH_UP_SECONDS = 15.0
@@ -66,14 +66,14 @@ def _work(console: Console, crowd: Crowd, journals: Journals, *, seconds: float)
         crowd.go()
         began = time.monotonic()
         while crowd.busy and (spent := time.monotonic() - began) < seconds + OVERTIME_SECONDS:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             show(spent, _tally(crowd, journals, seconds=min(spent, seconds)))
         show(seconds, _tally(crowd, journals, seconds=seconds))
 
 
 def _tally(crowd: Crowd, journals: Journals, *, seconds: float) -> str:
     changes = sum(entry.outcome in CHANGES for entry in journals.read())
-    rate = changes / max(seconds, LOOK_SECONDS)
+    rate = changes / max(seconds, POLL_SECONDS)
     return f"{changes:,} changes, {rate:,.0f}/s, [red]{len(crowd.killed)} killed[/]"
 
 
@@ -109,7 +109,7 @@ def _until(reached: Callable[[], bool], *, seconds: float) -> None:
     """Return when it is so, or when the time is up: the ledger tells then what is missing."""
     deadline = time.monotonic() + seconds
     while not reached() and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _http(server: Server) -> httpx.Client:

@@ -12,7 +12,7 @@ from demo.errors import DemoError
 
 READY_SECONDS = 120.0  # a first run may have to copy Postgres
 STOP_SECONDS = 60.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 SHOWN_LINES = 15
 OWN_PREFIX = "botfarm:"
 
@@ -47,6 +47,6 @@ def _await(process: processes.Process, *, ready_file: Path, log: Path) -> Server
             how = "took too long to start" if process.poll() is None else f"ended with exit code {process.returncode}"
             lines = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
             raise DemoError(f"python -m standalone {how}", log_lines=lines)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     body = json.loads(ready_file.read_text())
     return Server(body["api_url"], body["redis_url"])

@@ -9,7 +9,7 @@ LeaseEnd = Literal["expired", "forced", "released", "unclaimed", "unknown"]
 
 
 @dataclass(frozen=True)
-class Place:
+class LinePosition:
     """Where in line the request stands that was refused for now; 1 is next."""
 
     request_id: UUID
@@ -22,7 +22,7 @@ class Refusal(Exception):  # noqa: N818  -- a refusal is a normal answer, not an
     `place` is the place kept for a call that waited.
     """
 
-    place: Place | None = None
+    place: LinePosition | None = None
 
 
 @dataclass(eq=False)

@@ -41,7 +41,7 @@ class _Cached:
 
 
 @dataclass(eq=False)
-class Identities:
+class KeyLookup:
     """Used on the event loop only. With authentication off every caller is ANONYMOUS, whatever key it presents."""
 
     database: Database

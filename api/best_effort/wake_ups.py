@@ -1,4 +1,4 @@
-"""Hints between API processes over Redis: wake-ups that save a poll, and that may all be lost.
+"""WakeUps between API processes over Redis: wake-ups that save a poll, and that may all be lost.
 
 Nothing waits for Redis here: hints go out on a thread of their own from a bounded queue that drops, and come in on
 another. redis-py would retry a hanging call with back-off; here a failure only means that everybody polls faster.
@@ -26,7 +26,7 @@ EVERYBODY_SECONDS = 0.1  # telling them more often tells them nothing
 log_ = log.get(__name__)
 
 
-class Hints:
+class WakeUps:
     """Tells other processes what happened here, and calls us when one of them tells.
 
     `granted`: there is a grant for a caller at this home. `joined`: somebody somewhere has joined the line.

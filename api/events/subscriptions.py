@@ -10,7 +10,7 @@ from domain.events import feed
 from domain.events.feed import Event, Filter
 
 Piece = tuple[int, bytes]  # the number of an event, and its frame
-Place = UUID | str | None
+Topic = UUID | str | None
 ALWAYS = 2**63  # the number of what belongs to no event and is never left out
 
 
@@ -110,12 +110,12 @@ class Groups:
 
     def __init__(self) -> None:
         self._groups: dict[Filter, Group] = {}
-        self._places: dict[Place, list[Group]] = {}
+        self._topics: dict[Topic, list[Group]] = {}
 
     def add(self, subscription: Subscription, by: Filter) -> None:
         if by not in self._groups:
             self._groups[by] = Group(by)
-            self._places.setdefault(_place(by), []).append(self._groups[by])
+            self._topics.setdefault(_topic(by), []).append(self._groups[by])
         self._groups[by].members.add(subscription)
 
     def discard(self, subscription: Subscription, by: Filter) -> None:
@@ -125,20 +125,20 @@ class Groups:
         group.members.discard(subscription)
         if not group.members:
             del self._groups[by]
-            place = self._places[_place(by)]
-            place.remove(group)
-            if not place:
-                del self._places[_place(by)]
+            groups = self._topics[_topic(by)]
+            groups.remove(group)
+            if not groups:
+                del self._topics[_topic(by)]
 
     def concerned(self, event: Event) -> Iterator[Group]:
-        places: list[Place] = [None, event.user_id, event.data.get("project_id")]
-        for place in dict.fromkeys(places):
-            for group in self._places.get(place, ()):
+        topics: list[Topic] = [None, event.user_id, event.data.get("project_id")]
+        for topic in dict.fromkeys(topics):
+            for group in self._topics.get(topic, ()):
                 if feed.matches(event, group.by):
                     yield group
 
 
-def _place(by: Filter) -> Place:
+def _topic(by: Filter) -> Topic:
     """Where to look for the group: at its user, else at its project, else among those that are always asked."""
     if by.user_id is not None:
         return by.user_id

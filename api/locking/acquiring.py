@@ -86,7 +86,7 @@ async def _grant(
         try:
             granted = await _stand_in_line(services, ask, wait_seconds=wait_seconds, request=request)
         except NoUserFree as late:
-            refusal.place = errors.Place(late.request_id, late.position)
+            refusal.place = errors.LinePosition(late.request_id, late.position)
             raise refusal from None
         return granted.grants[0]
     return await _claimed(services, wish, grant) if grant.again else grant

@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth.key_lookup import Identities
+from api.auth.key_lookup import KeyLookup
 from api.auth.principals import SCOPE_KEY, Demand
 from api.http import errors, headers
 from api.http.paths import BASE
@@ -16,10 +16,10 @@ from api.middleware import rates
 from domain.errors import Refusal, Unauthenticated
 
 
-class Gate:
+class Authentication:
     """Answers 401 to calls without a key that is in force; for the others it says who calls, in the ASGI scope."""
 
-    def __init__(self, app: ASGIApp, *, identities: Identities) -> None:
+    def __init__(self, app: ASGIApp, *, identities: KeyLookup) -> None:
         self._app = app
         self._identities = identities
 

@@ -81,7 +81,7 @@ class _Answer:
     headers: dict[str, str]
 
 
-class HotPaths:
+class FastRoutes:
     """Serves the plain calls of hot routes; everything else it passes on."""
 
     def __init__(self, app: ASGIApp, *, services: Services, routers: Iterable[APIRouter]) -> None:

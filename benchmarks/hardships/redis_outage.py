@@ -40,7 +40,7 @@ USERS = 2_000
 CLIENTS = 32
 WARM_UP_SECONDS = 3
 PATIENCE_SECONDS = 300
-LOOK_SECONDS = 0.25  # fifty looks a second were to be felt
+POLL_SECONDS = 0.25  # fifty looks a second were to be felt
 MOST_SECONDS = 900  # of load in all: it ends when everything is measured
 CHANGES = text("SELECT last_seq + (SELECT count(*) FROM outbox) FROM relay_state")
 # What so many rows at once leave to Postgres is tidied before anything is counted: it is no part of a real outage.
@@ -166,7 +166,7 @@ def _changes(engine: Engine) -> int:
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    if not passes(condition, seconds=PATIENCE_SECONDS, look_seconds=LOOK_SECONDS):
+    if not passes(condition, seconds=PATIENCE_SECONDS, poll_seconds=POLL_SECONDS):
         raise Unmeasured(f"not done within {PATIENCE_SECONDS} s")
 
 

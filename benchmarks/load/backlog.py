@@ -17,7 +17,7 @@ from domain.locks import Acquire, Grant, Release, Released
 
 TTL = timedelta(hours=1)
 AT_ONCE = 500
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 300
 
 
@@ -27,7 +27,7 @@ def settle(engine: Engine, *, published: bool = True) -> int:
     while pending(engine) or (published and (now := state(engine)).published_seq < now.last_seq):
         if time.monotonic() > deadline:
             raise Unmeasured(f"not drained within {PATIENCE_SECONDS} s")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return state(engine).last_seq
 
 
@@ -77,4 +77,4 @@ def _rate(engine: Engine, *, after: int, until: int) -> float:
 def _insist(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise Unmeasured(f"not drained within {PATIENCE_SECONDS} s")
-    time.sleep(LOOK_SECONDS)
+    time.sleep(POLL_SECONDS)

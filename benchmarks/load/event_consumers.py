@@ -26,7 +26,7 @@ from benchmarks.failures import Unmeasured
 
 START_SECONDS = 30
 STOP_SECONDS = 10
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 BLOCK_MS = 50
 AT_ONCE = 5_000
 LOCAL = "127.0.0.1"
@@ -63,7 +63,7 @@ class Watcher:
         while self._ask("newest") < until:
             if time.monotonic() > deadline:
                 raise Unmeasured(f"event {until} had not come after {patience_seconds:.0f} s")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         found: list[Seen] = self._ask("collect")
         return found
 
@@ -174,7 +174,7 @@ def webhook(pipe: Connection) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     pipe.send(f"http://{LOCAL}:{server.server_address[1]}/")
     while log.serve(pipe):
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 class _Log:

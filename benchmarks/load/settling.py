@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from benchmarks.failures import Unmeasured
 
 REST_SECONDS = 120.0
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 IDS = text("SELECT id FROM users ORDER BY id")
 CHANGES = text("SELECT sum(lock_version) FROM users")
 UNTOLD = text("SELECT (SELECT count(*) FROM outbox) + (SELECT last_seq - published_seq FROM relay_state)")
@@ -50,7 +50,7 @@ class Ledger:
         while rest or not self._still():
             if time.monotonic() > deadline:
                 raise Unmeasured(f"{rest:,} events were still on their way after {REST_SECONDS:.0f} s")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             rest = self._rest()
         with self._engine.begin() as conn:
             conn.execute(FREE)
@@ -63,5 +63,5 @@ class Ledger:
     def _still(self) -> bool:
         """Whether nobody changes anything any more: calls that have hung up may still be served."""
         before = self.changes()
-        time.sleep(4 * LOOK_SECONDS)
+        time.sleep(4 * POLL_SECONDS)
         return before == self.changes()

@@ -17,7 +17,7 @@ from benchmarks.failures import ProgramMissing, Unmeasured
 SCRIPT = Path(__file__).with_name("replay.lua")
 PATIENCE_SECONDS = 60
 TIMEOUT_SECONDS = 10
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 TOLD = "REPLAY "
 
 
@@ -77,7 +77,7 @@ def run(
     ) as process:
         while time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
+                stdout, stderr = process.communicate(timeout=POLL_SECONDS)
                 return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
             if over is not None and over.is_set():
                 process.send_signal(signal.SIGINT)  # it tells what it has seen, as at the end of its time

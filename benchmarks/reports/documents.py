@@ -14,7 +14,7 @@ from benchmarks.reports.tables import SIGNS, number, scaled, unit_shown
 
 DOCUMENT = Path("docs/performance.md")
 FIGURES = Path("docs/performance/figures.json")
-PLACE = re.compile(r"(<!-- figures: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FIGURES_BLOCK = re.compile(r"(<!-- figures: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 UNITS = {"1/s": "a second"}
 FEW_BYTES = 2**20
 RATE = ("changes", "lock changes")
@@ -29,7 +29,7 @@ def fill(text: str, run: Mapping[str, Any]) -> str:
         rows = _rows(found["name"], run)
         return found[1] + "".join(f"| {' | '.join(row)} |\n" for row in rows) + found[3]
 
-    return PLACE.sub(table, text)
+    return FIGURES_BLOCK.sub(table, text)
 
 
 def _rows(name: str, run: Mapping[str, Any]) -> Iterator[Sequence[str]]:

@@ -30,7 +30,7 @@ from domain.tables import epochs as epoch_rows
 from domain.tables import events
 from domain.timestamps import utc
 
-LOOK_AHEAD = 10_000  # how far one filtered read looks, so that a rare match cannot cost a whole history
+SCAN_MOST = 10_000  # how far one filtered read looks, so that a rare match cannot cost a whole history
 LATEST = "latest"
 
 
@@ -110,7 +110,7 @@ def read(conn: Connection, *, after: str | None, limit: int, by: Filter) -> Page
     """
     state = epochs.read(conn)
     start = _start(conn, after=after, last_seq=state.last_seq)
-    last = state.last_seq if not by else min(state.last_seq, start.seq + LOOK_AHEAD)
+    last = state.last_seq if not by else min(state.last_seq, start.seq + SCAN_MOST)
     statement = _ordered().where(events.c.seq > start.seq, events.c.seq <= last, *_conditions(by)).limit(limit)
     found = [_of_row(row) for row in conn.execute(statement)]
     if len(found) == limit:

@@ -39,7 +39,7 @@ LINE = f"{ALIVE}, {SELECTORS}, {HEADS}"
 
 # A request that could never be satisfied neither blocks nor is granted. Whoever adds or changes users gives all of them
 # new hope, and the next sweep judges: until then they block rather than are overtaken.
-HOPE = """
+MARK_SATISFIABLE = """
 UPDATE lock_requests SET satisfiable = true WHERE id IN (
     SELECT id FROM lock_requests WHERE granted_at IS NULL AND NOT satisfiable ORDER BY id FOR UPDATE SKIP LOCKED
 )

@@ -64,7 +64,7 @@ def change(
             .values(**fields, updated_at=moment, lock_version=users.c.lock_version + 1)
         )
         _note(conn, "botfarm.user.updated.v1", user_id=user_id, principal=principal, traceparent=traceparent)
-        conn.execute(text(reservations.HOPE))
+        conn.execute(text(reservations.MARK_SATISFIABLE))
     return farm.get(conn, user_id=user_id)
 
 

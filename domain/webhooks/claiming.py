@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from domain.events.feed import LOOK_AHEAD
+from domain.events.feed import SCAN_MOST
 
 CLAIM_SECONDS = 5.0  # so long may a claim lie in a queue before it is taken for lost
 # How many may be claimed at a time: of those that answer, and of those whose last answer was bad or slow, or that have
@@ -109,7 +109,7 @@ def exist(conn: Connection) -> bool:
 
 def due(conn: Connection, *, known: Sequence[Stretch] = ()) -> Due:
     """A look that locks nothing, and passes over the stretches that are known from earlier looks."""
-    bounds = {"ahead": LOOK_AHEAD, "troubled_most": TROUBLED_MOST, "sound_most": SOUND_MOST}
+    bounds = {"ahead": SCAN_MOST, "troubled_most": TROUBLED_MOST, "sound_most": SOUND_MOST}
     seen = {
         "ids": [stretch.webhook_id for stretch in known],
         "seqs": [stretch.seq for stretch in known],

@@ -13,7 +13,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 CANNOT_RUN = 126
 
 
@@ -44,7 +44,7 @@ def watch(lifeline: int, signal_number: int) -> None:
         return
     if os.fork() == 0:
         os.setsid()
-        while runs(program) and not select.select([lifeline], [], [], LOOK_SECONDS)[0]:
+        while runs(program) and not select.select([lifeline], [], [], POLL_SECONDS)[0]:
             pass
         if runs(program):
             os.kill(program, signal_number)

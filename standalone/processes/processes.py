@@ -20,7 +20,7 @@ from standalone.errors import StandaloneError
 
 LEASH = Path(__file__).with_name("leash.py")
 KILLED_SECONDS = 5.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 SHOWN_LINES = 15
 ROTATED_BYTES = 20_000_000
 HELD_BACK = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -189,13 +189,13 @@ def run(
     )
 
 
-def passes(condition: Callable[[], bool], *, seconds: float, look_seconds: float = LOOK_SECONDS) -> bool:
+def passes(condition: Callable[[], bool], *, seconds: float, poll_seconds: float = POLL_SECONDS) -> bool:
     """Whether the condition becomes true in time; it is looked at so often."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(look_seconds)
+        time.sleep(poll_seconds)
     return True
 
 

@@ -9,7 +9,7 @@ from standalone.errors import StandaloneError
 from standalone.output import complain, say
 from standalone.processes.parts import Part
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Supervisor:
         """Return never; raises StandaloneError when a part has died for good."""
         while True:
             self.tend()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def tend(self) -> None:
         """Look after each part once."""

@@ -24,14 +24,14 @@ OWNER_NOTE = "data-folder"  # in a place elsewhere: which data folder it belongs
 
 
 @dataclass(frozen=True)
-class Place:
+class DataFolder:
     """The folder that Postgres owns, and as whom it runs; None means as ourselves."""
 
     home: Path
     account: Account | None
 
 
-def settle(data_dir: Path) -> Place:
+def settle(data_dir: Path) -> DataFolder:
     """Find the place of this data folder, or make one. Raises StandaloneError when the data cannot be reached."""
     note, home = _noted(data_dir)
     if home.exists():
@@ -40,12 +40,12 @@ def settle(data_dir: Path) -> Place:
         raise StandaloneError(f"the Postgres data {home} is gone: bring it back, or delete {data_dir} to start over")
     if not accounts.needed():
         home.mkdir(mode=0o700)
-        return Place(home=home, account=None)
+        return DataFolder(home=home, account=None)
     account = accounts.unprivileged()
     if not reaches(account, data_dir):
         home = _elsewhere(data_dir, account=account)
         note.write_text(str(home), encoding="utf-8")
-    return Place(home=_given(home, account), account=account)
+    return DataFolder(home=_given(home, account), account=account)
 
 
 def reaches(account: Account, folder: Path) -> bool:
@@ -95,18 +95,18 @@ def _noted(data_dir: Path) -> tuple[Path, Path]:
     return note, Path(note.read_text(encoding="utf-8")) if note.exists() else data_dir / "postgres"
 
 
-def _existing(home: Path) -> Place:
+def _existing(home: Path) -> DataFolder:
     if not accounts.needed():
         if home.stat().st_uid != os.geteuid():
             raise StandaloneError(f"{home} belongs to {accounts.owner(home).name}: run as that user, or as root")
-        return Place(home=home, account=None)
+        return DataFolder(home=home, account=None)
     account = accounts.owner(home)
     if account.uid == 0:  # made, and interrupted before it was given away
         account = accounts.unprivileged()
         _given(home, account)
     if not reaches(account, home):
         raise StandaloneError(f"{account.name}, who runs Postgres, cannot reach {home}: open the folders above to it")
-    return Place(home=home, account=account)
+    return DataFolder(home=home, account=account)
 
 
 def _given(home: Path, account: Account) -> Path:

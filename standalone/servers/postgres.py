@@ -106,7 +106,7 @@ class Postgres(Server):
         data_places.discard(self.data_dir)
         self._has_database = False
 
-    def _initialise(self, programs: Path, place: data_places.Place) -> None:
+    def _initialise(self, programs: Path, place: data_places.DataFolder) -> None:
         """Make the data unless it is there. A run that died halfway has left `new` behind, never `data`."""
         data, new = place.home / "data", place.home / "new"
         if data.exists():
@@ -167,7 +167,7 @@ class Postgres(Server):
 
 
 @contextlib.contextmanager
-def _handed_over(password: str, *, to: data_places.Place) -> Iterator[Path]:
+def _handed_over(password: str, *, to: data_places.DataFolder) -> Iterator[Path]:
     """The password in a file that Postgres's user may read, for as long as initdb needs it."""
     file = to.home / "password"
     file.unlink(missing_ok=True)

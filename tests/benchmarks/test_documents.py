@@ -11,7 +11,7 @@ def test_the_document_tells_what_was_measured() -> None:
     run = json.loads(FIGURES.read_text(encoding="utf-8"))
 
     assert fill(text, run) == text
-    assert [found["name"] for found in documents.PLACE.finditer(text)][:2] == ["bars", "rates"]
+    assert [found["name"] for found in documents.FIGURES_BLOCK.finditer(text)][:2] == ["bars", "rates"]
 
 
 def test_a_changed_figure_or_target_is_found() -> None:

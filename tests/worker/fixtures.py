@@ -57,7 +57,7 @@ def make_relay(engine: Engine, single: Engine, stream: Stream) -> MakeRelay:
     """Relays that look at the stream in every turn, as if a second had passed."""
 
     def make(kind: type[Relay] = Relay, *, keep_count: int = 1_000_000) -> Relay:
-        return kind(engine, stream, keep_count=keep_count, single=single, look_seconds=0)
+        return kind(engine, stream, keep_count=keep_count, single=single, poll_seconds=0)
 
     return make
 

@@ -43,7 +43,7 @@ from worker.relay.stream import START, End, Stream, Tail
 
 BATCH = 500
 MANY = 60  # changes in one turn: the next will have some as well
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 log_ = log.get(__name__)
 
@@ -76,14 +76,14 @@ class Relay:
         keep_count: int,
         single: Engine | None = None,
         published: Callable[[Sequence[Event]], None] = lambda _: None,
-        look_seconds: float = LOOK_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._engine = engine
         self._single = single or engine
         self._stream = stream
         self._keep_count = keep_count
         self._published = published
-        self._look_seconds = look_seconds
+        self._look_seconds = poll_seconds
         self._looked_at = float("-inf")
         # As the last turn found and left it: the last number given, and how many events wait for the stream.
         self.numbered = self.waiting = 0

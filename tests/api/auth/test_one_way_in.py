@@ -15,7 +15,7 @@ from tests.api.farms import farming
 from tests.api.servers import SOURCES
 
 ROOMS = ("api", "domain", "worker", "standalone")
-GATE, ENTRY = "api/middleware/authentication.py:_authorization", "api/auth/key_lookup.py:Identities.identify"
+GATE, ENTRY = "api/middleware/authentication.py:_authorization", "api/auth/key_lookup.py:KeyLookup.identify"
 # They say the header's name too: one to tell callers apart by a hash of what it holds, one to let browsers send it, one
 # to keep it out of the log.
 BESIDE = {"api/middleware/rates.py:Rate._key", "api/main.py:_layers", "domain/log.py:"}
@@ -73,15 +73,15 @@ def sources() -> dict[str, str]:
 
 def test_one_function_reads_the_header_and_one_takes_its_value(sources: dict[str, str]) -> None:
     assert places_of("authorization", sources) == {GATE, *BESIDE}
-    assert callers_of("_authorization", sources) == {"api/middleware/authentication.py:Gate.__call__"}
-    assert callers_of("identify", sources) == {"api/middleware/authentication.py:Gate.__call__"}
+    assert callers_of("_authorization", sources) == {"api/middleware/authentication.py:Authentication.__call__"}
+    assert callers_of("identify", sources) == {"api/middleware/authentication.py:Authentication.__call__"}
 
 
 def test_the_presented_key_goes_into_its_digest_and_nowhere_else(sources: dict[str, str]) -> None:
     digesting = {place for place in callers_of("digest", sources) if "keys.digest" in source_of(place, sources)}
 
     assert digesting == {ENTRY}
-    assert callers_of("recognise", sources) == {"api/auth/key_lookup.py:Identities._ask"}
+    assert callers_of("recognise", sources) == {"api/auth/key_lookup.py:KeyLookup._ask"}
 
 
 def source_of(place: str, sources: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.auth.key_lookup import CACHED_MOST, Identities, _Cached
+from api.auth.key_lookup import CACHED_MOST, KeyLookup, _Cached
 from domain.configuration.settings import Settings
 from standalone.servers.postgres import Postgres
 from tests import patience
@@ -131,7 +131,7 @@ def test_while_postgres_is_unavailable_a_known_key_gets_503_and_not_401(
 
 def test_the_caches_are_bounded_and_unknown_keys_evict_no_good_one(guarded: Farm) -> None:
     key = new_key(guarded, "good", "read")
-    identities: Identities = guarded.app.state.services.identities
+    identities: KeyLookup = guarded.app.state.services.identities
     with bearing(guarded, key) as client:
         client.get(WHOAMI)
         for n in range(CACHED_MOST + 5):
@@ -142,7 +142,7 @@ def test_the_caches_are_bounded_and_unknown_keys_evict_no_good_one(guarded: Farm
 
 
 def test_calls_with_one_key_send_one_query_while_it_is_cached(guarded: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    identities: Identities = guarded.app.state.services.identities
+    identities: KeyLookup = guarded.app.state.services.identities
     asked: list[bytes] = []
     ask = identities._ask
 

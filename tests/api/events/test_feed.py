@@ -160,7 +160,7 @@ def test_the_cursor_moves_on_where_nothing_matches(lived: Farm) -> None:
 
 
 def test_a_filtered_look_goes_only_so_far_and_says_where(lived: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "LOOK_AHEAD", 3)
+    monkeypatch.setattr(feed, "SCAN_MOST", 3)
     pages = [read(lived, type="botfarm.lock.expired.v1")]
     while pages[-1].headers["X-Caught-Up"] == "false":
         pages.append(lived.client.get(next_of(pages[-1]) or ""))

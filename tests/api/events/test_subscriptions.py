@@ -154,4 +154,4 @@ def test_who_has_left_is_found_no_more_and_leaves_nothing_behind() -> None:
 
     counts, groups = asyncio.run(work())
     assert counts == [1, 0]
-    assert (groups._groups, groups._places) == ({}, {})
+    assert (groups._groups, groups._topics) == ({}, {})

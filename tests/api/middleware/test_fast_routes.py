@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.middleware import fast_routes
-from api.middleware.fast_routes import HotPaths
+from api.middleware.fast_routes import FastRoutes
 from tests.api.farms import NOBODY, USERS, Farm
 
 PLAIN, ORDINARY = "application/json", "application/json; charset=utf-8"
@@ -22,13 +22,13 @@ MOMENT = re.compile(r"20\d\d-\d\d-\d\dT[\d:.]+Z")
 def short_ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that were served the short way."""
     served: list[str] = []
-    original = HotPaths._serve
+    original = FastRoutes._serve
 
-    async def serve(self: HotPaths, *args: Any) -> None:
+    async def serve(self: FastRoutes, *args: Any) -> None:
         served.append(args[3]["path"])
         await original(self, *args)
 
-    monkeypatch.setattr(HotPaths, "_serve", serve)
+    monkeypatch.setattr(FastRoutes, "_serve", serve)
     return served
 
 

@@ -132,7 +132,7 @@ def test_a_full_filtered_page_has_read_only_as_far_as_its_last_event(own_farm: F
 
 
 def test_a_filtered_read_looks_so_far_and_tells_how_far(own_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "LOOK_AHEAD", 2)
+    monkeypatch.setattr(feed, "SCAN_MOST", 2)
     numbered(own_farm, 3)
     numbered(own_farm, 1, env="prod")
 

@@ -50,7 +50,7 @@ def mortal(database_url: str, redis_url: str, *, prefix: str, death: Death) -> I
     _watch_engine(engine, death)
     _watch_engine(single, death)
     _watch_stream(stream, death)
-    relay = Relay(engine, stream, keep_count=1_000_000, single=single, look_seconds=0)
+    relay = Relay(engine, stream, keep_count=1_000_000, single=single, poll_seconds=0)
     yield relay
     relay.close()
     stream.close()

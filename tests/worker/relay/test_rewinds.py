@@ -42,7 +42,7 @@ def copied(admin_engine: Engine, engine: Engine, farm: Farm, relay: Relay, ring:
 def test_a_copy_of_the_database_is_known_by_its_incarnation_and_begins_a_new_epoch(
     copied: Farm, stream: Stream, outsider: Outsider
 ) -> None:
-    relay = Relay(copied.engine, stream, keep_count=1_000, look_seconds=0)
+    relay = Relay(copied.engine, stream, keep_count=1_000, poll_seconds=0)
     copied.change(4)
 
     settle(relay)
@@ -54,10 +54,10 @@ def test_a_copy_of_the_database_is_known_by_its_incarnation_and_begins_a_new_epo
 def test_a_restarted_relay_of_the_copy_continues_behind_the_fork(
     copied: Farm, stream: Stream, outsider: Outsider
 ) -> None:
-    settle(Relay(copied.engine, stream, keep_count=1_000, look_seconds=0))
+    settle(Relay(copied.engine, stream, keep_count=1_000, poll_seconds=0))
     copied.change(4)
 
-    settle(Relay(copied.engine, stream, keep_count=1_000, look_seconds=0))
+    settle(Relay(copied.engine, stream, keep_count=1_000, poll_seconds=0))
 
     assert outsider.cursors()[-4:] == [f"2-{n}" for n in range(21, 25)]
     assert copied.state.epoch == 2
@@ -204,5 +204,5 @@ def test_new_epoch_on_a_copy_raises_it_once(
 
     assert command.main(["new-epoch"]) == 0
 
-    settle(Relay(copied.engine, stream, keep_count=1_000, look_seconds=0))
+    settle(Relay(copied.engine, stream, keep_count=1_000, poll_seconds=0))
     assert copied.state.epoch == 2
