@@ -1,4 +1,6 @@
 """The rules of Botfarm: who may hold which user, and which events say so.
 
-Everything here takes a connection and values, and knows neither HTTP nor queues.
+A function that reads or changes the farm takes a connection, and whoever calls it owns the transaction. What needs no
+database takes values: settings, sealing, cursors, addresses, logging. Nothing here knows the web or the queue, and
+nothing but `domain.redis` knows Redis.
 """

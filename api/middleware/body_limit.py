@@ -9,7 +9,10 @@ BODY_MOST_BYTES = 1_048_576
 
 
 class BodyLimit:
-    """Answers 413 to a body over 1 MiB that no header announced, as HTTP/2 allows; for the others see `bodies`."""
+    """Answers 413 to a body over 1 MiB that no header announced, as HTTP/2 allows.
+
+    For the others see `whole_bodies`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

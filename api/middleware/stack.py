@@ -1,7 +1,8 @@
 """The app as a server calls it: layers before FastAPI, each pure ASGI, and FastAPI for what they let through.
 
-They stand before it, not inside, because its own outer layers cost every call more than they do here: see `hot`. From
-the outside in: `Observer`, CORS if there is any, `Limits`, `Authentication`, `WholeBodies`, `FastRoutes`, `BodyLimit`.
+They stand before it, not inside, because its own outer layers cost every call more than they do here: see
+`fast_routes`. From the outside in: `Observer`, CORS if there is any, `Limits`, `Authentication`, `WholeBodies`,
+`FastRoutes`, `BodyLimit`.
 """
 
 from collections.abc import Callable, Iterable

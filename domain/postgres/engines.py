@@ -48,8 +48,8 @@ def engine(
     `pre_ping` asks whether a pooled connection still works before each use; callers that try again anyway save that,
     and so do those that autocommit unless they say otherwise. `autocommit` saves the two round trips of BEGIN and
     COMMIT where one statement is the whole transaction. `prepare` has statements planned once a connection, `generic`
-    never for particular parameters: see `preparing`, for those that are executed all the time. Used on an event loop
-    (see `bridge`), the pool must hold a connection for each that works at the same time.
+    never for particular parameters: see `prepared_statements`, for those that run all the time. Used on an event loop
+    (see `event_loop`), the pool must hold a connection for each that works at the same time.
     """
     psycopg2.extensions.set_wait_callback(_wait)
     factory = type("Connection", (PatientConnection,), {"patience_seconds": patience_seconds})

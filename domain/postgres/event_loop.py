@@ -2,7 +2,7 @@
 
 The code runs in a greenlet, which is set aside where it would wait and resumed by the loop when the socket is ready. So
 it needs no thread, and no thread competes with the loop for the interpreter. The technique is that of SQLAlchemy's own
-asyncio extension, whose bridge this uses; here it meets psycopg2's wait callback (see `db`).
+asyncio extension, whose bridge this uses; here it meets psycopg2's wait callback (see `engines`).
 
 Only waiting for the server and `pause` are bridged. Whatever else blocks, blocks the loop.
 """

@@ -12,8 +12,8 @@ guess. After five small batches it plans each one again, for as long as the conn
 lock change. An engine whose statements have one good plan forbids that (`generic`).
 
 Behind a pooler in transaction mode a connection may find itself on a server process that has not prepared it. The
-statement then fails with a code that `db.unavailable` counts among those worth another try, and the engine prepares
-nothing any more.
+statement then fails with a code that `engines.unavailable` counts among those worth another try, and the engine
+prepares nothing any more.
 """
 
 import hashlib
@@ -64,7 +64,7 @@ def install(engine: Engine, *, generic: bool = False) -> None:
 
 
 def of(conn: Connection) -> "Preparer | None":
-    """Who prepares the statements of this connection's engine, for those that pass SQLAlchemy by (see `fetching`)."""
+    """Who prepares the statements of this connection's engine, for those that pass SQLAlchemy by (see `raw_rows`)."""
     preparer: Preparer | None = conn.get_execution_options().get(OPTION)
     return preparer
 
