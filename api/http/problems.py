@@ -191,7 +191,7 @@ TABLE: Mapping[type[Refusal], Problem] = {
         410,
         "cursor-too-old",
         "Events no longer kept",
-        lambda r: f"The events after it have been deleted. Reload your state, then continue from {r.oldest}.",
+        lambda r: f"The events after this cursor are deleted. Reload your state, then continue from {r.oldest}.",
         lambda r: {"oldest": r.oldest},
     ),
     errors.HistoryTooOld: Problem(
@@ -219,7 +219,7 @@ TABLE: Mapping[type[Refusal], Problem] = {
         "password-unreadable",
         "Password cannot be decrypted",
         _plain(
-            "The stored password was altered, or its sealing key is missing. Nothing stays locked by this call."
+            "The stored password was altered, or its sealing key is missing. What this call locked is released."
             " Ask an operator to restore the key, or set a new password."
         ),
     ),
