@@ -146,10 +146,10 @@ def test_a_standby_that_lost_the_new_epoch_as_well_begins_one_above_it(site: Sit
     book.rounds(farm, user_ids, count=1)
     for standby in site.standbys:
         site.primary.await_lag_of(standby)
+    second.cut_off()  # first: a standby that is ahead of where the new timeline begins cannot follow it
     first.cut_off()
     book.rounds(farm, user_ids, count=2)
     site.primary.server.kill()
-    second.cut_off()
 
     first.promote()
     second.follow(first)
