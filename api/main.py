@@ -5,6 +5,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,61 +92,52 @@ def _layers(settings: Settings, services: Services) -> Iterator[Layer]:
     yield partial(Observer, metrics=services.metrics)
 
 
+class _Engines:
+    """Makes engines on the one database, and remembers them all for the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.database_url
+        self.made: list[Engine] = []
+
+    def engine(self, **options: Any) -> Engine:  # noqa: ANN401  -- those of `engines.engine`
+        self.made.append(engines.engine(self._url, name="botfarm-api", **options))
+        return self.made[-1]
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """What makes changes. The four call each other, so they are made together; see `_execution`."""
+
+    commits: GroupCommit
+    requests: GroupCommit
+    dispatcher: Dispatcher
+    hints: WakeUps
+
+
 def _services(settings: Settings, *, counters: str | None) -> Services:
-    sizes = PoolSizes.of(settings)
-    stopping = threading.Event()
-    opened: list[Engine] = []
-
-    def engine(**options: Any) -> Engine:  # noqa: ANN401  -- those of `engines.engine`
-        opened.append(engines.engine(settings.database_url, name="botfarm-api", **options))
-        return opened[-1]
-
+    """Everything that the routes call on, each made whole. What is named in a lambda is made below it."""
+    sizes, database_engines, stopping = PoolSizes.of(settings), _Engines(settings), threading.Event()
+    engine = database_engines.engine
     cache = Cache(settings.redis_url, prefix=settings.redis_prefix)
     writer = CacheWriter(cache)
-    home = uuid.uuid4()
-    hints = WakeUps(
-        settings.redis_url,
-        prefix=settings.redis_prefix,
-        home=home,
-        granted=lambda: dispatcher.fetch(),  # noqa: PLW0108  -- made below: a hint may come once both are started
-        joined=lambda: dispatcher.expect(),  # noqa: PLW0108  -- likewise
-    )
-    dispatcher = Dispatcher(
-        engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True),
-        home=home,
-        tell=hints.tell,
-        hinted=lambda: hints.connected,
-        unclaimed=lambda key, granted: pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at)),
-        handed_over=lambda granted: after_commit.of_requests(granted),  # noqa: PLW0108  -- likewise
-        stopping=stopping,
-    )
-    checks = {
-        "database": health.database(engine(pool_size=sizes.health, patience_seconds=2)),
-        "redis": health.broker(settings.redis_url),
-    }
-    monitor = health.Monitor(checks)
+    checked = health.database(engine(pool_size=sizes.health, patience_seconds=2))
+    monitor = health.Monitor({"database": checked, "redis": health.broker(settings.redis_url)})
     metrics = Metrics(
         figures=lambda: monitor.figures("database"),
-        waiting=lambda: commits.waiting(),  # noqa: PLW0108  -- likewise
+        waiting=lambda: execution.commits.waiting(),  # noqa: PLW0108  -- made below
         counters=counters,
     )
-    after_commit = AfterCommit(metrics, writer, dispatcher)
-    # The lanes try again by themselves, so their connections need no check before use.
-    single = engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True, generic=True)
-    commits = GroupCommit(single, lanes=settings.lanes, after_commit=after_commit.of_changes)
-    several = engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
-    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1, after_commit=after_commit.of_requests)
+    execution = _execution(settings, database_engines, metrics=metrics, writer=writer, stopping=stopping)
     database = Database(engine(pool_size=sizes.calls), threads=sizes.calls)
-    tailer = Tailer(
-        engine(pool_size=sizes.tailer, autocommit=True, prepare=True), stopping=stopping, figures=metrics.streams
-    )
+    reading = engine(pool_size=sizes.tailer, autocommit=True, prepare=True)
+    tailer = Tailer(reading, stopping=stopping, figures=metrics.streams)
     return Services(
         database=database,
         identities=KeyLookup(database, off=settings.auth != "keys"),
-        commits=commits,
-        requests=pools,
-        dispatcher=dispatcher,
-        hints=hints,
+        commits=execution.commits,
+        requests=execution.requests,
+        dispatcher=execution.dispatcher,
+        hints=execution.hints,
         background=Background(),
         cache=cache,
         cache_writer=writer,
@@ -153,12 +145,42 @@ def _services(settings: Settings, *, counters: str | None) -> Services:
         policy=LockPolicy.of(settings),
         monitor=monitor,
         metrics=metrics,
-        engines=opened,
+        engines=database_engines.made,
         streams=Streams(database, tailer, metrics.streams),
         webhook_networks=settings.webhook_allow_networks,
         webhooks_most=settings.webhooks_most,
         stopping=stopping,
     )
+
+
+def _execution(
+    settings: Settings, made: _Engines, *, metrics: Metrics, writer: CacheWriter, stopping: threading.Event
+) -> _Execution:
+    """The lanes and the waiting line. Nothing of it runs before it is started, so a lambda may name what is below."""
+    sizes, home = PoolSizes.of(settings), uuid.uuid4()
+    hints = WakeUps(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        home=home,
+        granted=lambda: dispatcher.fetch(),  # noqa: PLW0108  -- made below
+        joined=lambda: dispatcher.expect(),  # noqa: PLW0108  -- likewise
+    )
+    dispatcher = Dispatcher(
+        made.engine(pool_size=sizes.dispatcher, pre_ping=False, prepare=True),
+        home=home,
+        tell=hints.tell,
+        hinted=lambda: hints.connected,
+        unclaimed=lambda key, granted: pools.undo(Undo(key, unless_claimed=True, granted_at=granted.granted_at)),
+        handed_over=lambda granted: after_commit.of_requests(granted),  # noqa: PLW0108  -- likewise
+        stopping=stopping,
+    )
+    after_commit = AfterCommit(metrics, writer, dispatcher)
+    # The lanes try again by themselves, so their connections need no check before use.
+    single = made.engine(pool_size=sizes.changes, autocommit=True, pre_ping=False, prepare=True, generic=True)
+    commits = GroupCommit(single, lanes=settings.lanes, after_commit=after_commit.of_changes)
+    several = made.engine(pool_size=sizes.requests, pre_ping=False, prepare=True)
+    pools = GroupCommit(several, verbs=REQUEST_VERBS, lanes=1, after_commit=after_commit.of_requests)
+    return _Execution(commits, pools, dispatcher, hints)
 
 
 @contextlib.asynccontextmanager

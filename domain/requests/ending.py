@@ -99,16 +99,7 @@ def cancel(
     if not own and force_reason is None:
         raise NotLockHolder(leases[0].user_id, row.owner, request_id)
     ends = [
-        Release(
-            user_id=lease.user_id,
-            principal=viewer.principal,
-            lease_id=lease.lease_id,
-            reason="holder" if force_reason is None else "forced",
-            note=force_reason,
-            projects=viewer.projects,
-            traceparent=traceparent,
-            holder=None if force_reason is None else row.principal,
-        )
+        _release(lease, viewer, holder=row.principal, force_reason=force_reason, traceparent=traceparent)
         for lease in leases
     ]
     outcomes = locks.release(conn, ends)
@@ -117,6 +108,23 @@ def cancel(
         raise _too_late(outcomes, request_id=request_id, own=own)
     records.claim(conn, [row.id])  # or it would be undone, or put back in line, as a grant that nobody fetched
     return Cancelled(key, released)
+
+
+def _release(
+    lease: Row[Any], viewer: Viewer, *, holder: str, force_reason: str | None, traceparent: str | None
+) -> Release:
+    """How the viewer ends this lease: as its holder, or by force with a reason."""
+    forced = force_reason is not None
+    return Release(
+        user_id=lease.user_id,
+        principal=viewer.principal,
+        lease_id=lease.lease_id,
+        reason="forced" if forced else "holder",
+        note=force_reason,
+        projects=viewer.projects,
+        traceparent=traceparent,
+        holder=holder if forced else None,
+    )
 
 
 def undo(conn: Connection, undos: Sequence[Undo]) -> list[bool | Refusal]:
