@@ -8,7 +8,6 @@ from sqlalchemy import Engine
 
 from domain import webhooks
 from domain.sealing import KeyRing
-from tests import patience
 from tests.patience import until
 from tests.worker.farms import Farm
 from tests.worker.webhooks import receivers
@@ -195,7 +194,7 @@ def test_a_slow_answer_puts_a_receiver_among_the_troubled_and_a_quick_one_takes_
     hooks.create(receiver.url)
 
     def slow(handler: Handler) -> None:
-        handler.receiver.closing.wait(patience.limit(1.1))
+        handler.receiver.closing.wait(1.1)
         handler.answer(200)
 
     receiver.behave = slow
