@@ -125,7 +125,13 @@ class DeliveryOut(BaseModel):
     attempt: int
     requested_at: Timestamp
     status: Annotated[int | None, Field(description="What the receiver answered")]
-    error: Annotated[str | None, Field(description="`timeout`, `unreachable: …`, `forbidden-address`, `bad-answer: …`")]
+    error: Annotated[
+        str | None,
+        Field(
+            description="`timeout`, `unreachable: …`, `forbidden-address`, `bad-answer: …`, `bad-url: …`, "
+            "`secret-unreadable`, `event-gone` or `internal-error: …`"
+        ),
+    ]
     latency_ms: int | None
     answer: Annotated[str | None, Field(description="The first KiB of it")]
 

@@ -85,6 +85,7 @@ FAILING = [
     Hostile("a wait until an absurd day", refused(b"Mon, " + FAR + b" Jan 2026 00:00:00 GMT"), 429),
     Hostile("a wait until an absurd year", refused(b"Mon, 01 Jan " + FAR + b" 00:00:00 GMT"), 429),
     Hostile("a wait until an absurd hour", refused(b"Mon, 01 Jan 2026 " + FAR + b":00:00 GMT"), 429),
+    Hostile("a wait that overflows in few letters", refused(b"1 Jan 99999999999 00:00:00 GMT"), 429),
     Hostile("a wait in an absurd zone", refused(b"Mon, 01 Jan 2026 00:00:00 +" + FAR), 429),
     Hostile("a wait that is not ASCII", refused(b"\xb2\xe9\xff"), 429),
     Hostile("a wait that is negative", refused(b"-1"), 429),

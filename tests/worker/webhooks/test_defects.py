@@ -181,6 +181,10 @@ DATES = st.from_regex(
 @given(st.binary(max_size=200) | DATES | st.from_regex(rb"[+-]?\d{1,40}(\.\d+)?", fullmatch=True))
 @example(b"Mon, 99999999999999999999 Jan 2026 00:00:00 GMT")
 @example(b"Thu, 01 Jan 2026 00:00:00 -99999999999999")
+@example(b"1 Jan 99999999999 00:00:00 GMT")  # short enough to be parsed, which overflows
+@example(b"99999999999 Jan 2026 00:00:00 GMT")
+@example(b"1 Jan 2026 99999999999:00:00 GMT")
+@example(b"1 Jan 2026 00:00:00 +99999999999999")
 @example(b"Thu, 01 Jan 2026 00:00:00 +2400")
 @example("\u0663".encode())
 @example(b"\xb2")
